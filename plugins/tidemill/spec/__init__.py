@@ -1,0 +1,1 @@
+"""The language: reading specs with their source positions, units, and errors that have a place."""

@@ -1,0 +1,25 @@
+"""PyYAML's parser in Python, for installations without libyaml: the same events, more slowly."""
+
+from __future__ import annotations
+
+from yaml.events import Event
+from yaml.parser import Parser
+from yaml.reader import Reader
+from yaml.scanner import Scanner, ScannerError
+
+
+class PureParser(Reader, Scanner, Parser):
+    """Reader, scanner and parser in one, as `yaml.cyaml.CParser` is."""
+
+    def __init__(self, stream: str) -> None:
+        Reader.__init__(self, stream)
+        Scanner.__init__(self)
+        Parser.__init__(self)
+
+    def get_event(self) -> Event | None:
+        """The next event, or None after the last; raises yaml.YAMLError."""
+        try:
+            return super().get_event()
+        except (ValueError, OverflowError):
+            # An escape such as \UFFFFFFFF, which libyaml refuses by itself.
+            raise ScannerError(None, None, "found invalid Unicode character escape code", self.get_mark()) from None

@@ -1,0 +1,360 @@
+"""YAML bytes to plain values with their places, in one pass over the parser's events.
+
+Nothing is composed or constructed by PyYAML: limits are checked as events arrive, so that no input, however
+nested or multiplied by aliases, costs more than reading it once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+import yaml
+from yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+
+from tidemill.spec import scalars, syntax
+from tidemill.spec.document import Branch, Document, Path, Place, Span, Text
+from tidemill.spec.errors import SpecError, SpecErrors, is_visible, printable, suggest
+
+try:
+    from yaml.cyaml import CParser as _Parser
+except ImportError:  # PyYAML built without libyaml: slower, the same events
+    from tidemill.spec.pure import PureParser as _Parser  # type: ignore[assignment]
+
+__all__ = ["Document", "read"]
+
+MAX_BYTES: Final = 1024 * 1024
+MAX_SCALAR: Final = 64 * 1024
+MAX_DEPTH: Final = 64
+MAX_ALIASES: Final = 200
+MAX_NODES: Final = 100_000
+
+_OPEN: Final = object()
+"""Stands for an anchored collection that is not yet closed."""
+_NO_KEY: Final = object()
+"""Stands for a key that was refused: what belongs to it is read and dropped."""
+_MERGE: Final = object()
+"""Stands for the key `<<`."""
+_BAD: Final = object()
+"""Stands for the value of a refused alias."""
+_MAP_TAG: Final = "tag:yaml.org,2002:map"
+_SEQ_TAG: Final = "tag:yaml.org,2002:seq"
+
+
+def read(data: bytes, file: str) -> Document:
+    """Read one YAML 1.2 mapping.
+
+    `file` is the name that errors carry. Raises SpecErrors with every mistake that could be found; one that
+    makes the rest unreadable ends the search.
+    """
+    return _Reader(syntax.decode(data, file, MAX_BYTES)).read()
+
+
+class _Stop(Exception):  # noqa: N818 - not an error: the errors are in the reader
+    """Reading cannot go on; what is wrong is already noted."""
+
+
+class _Frame:
+    """A mapping or list that is being read."""
+
+    __slots__ = ("anchor", "before", "branch", "height", "is_key", "is_map", "key", "key_event", "merges", "value")
+
+    def __init__(self, branch: Branch, value: Any, is_map: bool, is_key: bool, anchor: str | None, before: int):
+        self.branch = branch
+        self.value = value
+        self.is_map = is_map
+        self.is_key = is_key  # the collection itself stands where a key should
+        self.anchor = anchor
+        self.before = before  # nodes read before it
+        self.height = 1
+        self.key: Any = None  # the key whose value comes next
+        self.key_event: Any = None
+        self.merges: list[tuple[Any, Any]] | None = None
+
+
+class _Reader:
+    def __init__(self, text: Text) -> None:
+        self.text = text
+        self.errors: list[SpecError] = []
+        self.stack: list[_Frame] = []
+        self.anchors: dict[str, Any] = {}
+        self.aliases = 0
+        self.nodes = 0
+        self.documents = 0
+        self.root: tuple[Any, Span] | None = None
+
+    def read(self) -> Document:
+        handlers: dict[type[Event], Callable[[Any], None]] = {
+            ScalarEvent: self.scalar,
+            MappingStartEvent: self.mapping_start,
+            MappingEndEvent: self.collection_end,
+            SequenceStartEvent: self.sequence_start,
+            SequenceEndEvent: self.collection_end,
+            AliasEvent: self.alias,
+            DocumentStartEvent: self.document_start,
+        }
+        try:
+            next_event = _Parser(self.text.content).get_event
+            while (event := next_event()) is not None:
+                if handler := handlers.get(type(event)):
+                    handler(event)
+            self.check_root()
+        except yaml.YAMLError as error:
+            self.errors.append(syntax.explain(error, self.text))
+        except _Stop:
+            pass
+        if self.errors:
+            raise SpecErrors(self.errors)
+        assert self.root is not None and isinstance(self.root[1], Branch)
+        return Document(self.root[0], self.text, self.root[1])
+
+    # What the events do
+
+    def document_start(self, event: DocumentStartEvent) -> None:
+        self.documents += 1
+        if self.documents > 1:
+            self.fail(event, "a second document starts here", "keep one document a file: move this one to its own")
+        if event.version and event.version != (1, 2):
+            self.note(event, "this file declares another YAML than 1.2", "remove the %YAML line")
+
+    def scalar(self, event: ScalarEvent) -> None:
+        self.count(1, event)
+        raw: str = event.value
+        value: Any = raw
+        try:
+            if event.tag is not None:
+                value = self.tagged(event)
+            elif event.implicit[0]:
+                value = scalars.plain(raw)
+            if len(raw) > MAX_SCALAR:
+                raise ValueError(f"this text is longer than {MAX_SCALAR // 1024} KiB")
+            if not raw.isprintable():
+                scalars.check_text(raw)
+        except ValueError as problem:
+            self.note(event, str(problem), self.number_hint(value))
+        if event.anchor is not None:
+            self.anchor(event, event.anchor, (value, event, 1, 0))
+        frame = self.stack[-1] if self.stack else None
+        if frame is not None and frame.is_map and frame.key is None:
+            self.key(frame, event, value)
+        else:
+            self.add(value, event)
+
+    def mapping_start(self, event: MappingStartEvent) -> None:
+        children: dict[str, Span] = {}
+        self.collection_start(event, _MAP_TAG, {}, Branch(event, bool(event.flow_style), {}, children))
+
+    def sequence_start(self, event: SequenceStartEvent) -> None:
+        items: list[Span] = []
+        self.collection_start(event, _SEQ_TAG, [], Branch(event, bool(event.flow_style), {}, items))
+
+    def collection_start(self, event: Any, tag: str, value: Any, branch: Branch) -> None:
+        self.count(1, event)
+        if event.tag is not None and event.tag != tag:
+            self.note_tag(event)
+        parent = self.stack[-1] if self.stack else None
+        is_key = parent is not None and parent.is_map and parent.key is None
+        if is_key:
+            self.note(event, "a key must be text, not a mapping or a list", self.complex_key_hint(event))
+        if len(self.stack) >= MAX_DEPTH:
+            self.fail(event, f"this is nested more than {MAX_DEPTH} deep", "write it flatter")
+        if event.anchor is not None:
+            self.anchor(event, event.anchor, _OPEN)
+        self.stack.append(_Frame(branch, value, tag is _MAP_TAG, is_key, event.anchor, self.nodes))
+
+    def collection_end(self, event: MappingEndEvent | SequenceEndEvent) -> None:
+        frame = self.stack.pop()
+        branch = frame.branch
+        if branch.flow:
+            branch.end_mark = event.end_mark
+        if frame.merges is not None:
+            self.merge(frame)
+        if frame.anchor is not None:
+            self.anchors[frame.anchor] = (frame.value, branch, self.nodes - frame.before + 1, frame.height)
+        if self.stack:
+            parent = self.stack[-1]
+            parent.height = max(parent.height, frame.height + 1)
+            if frame.is_key:
+                parent.key = _NO_KEY
+                return
+        self.add(frame.value, branch)
+
+    def alias(self, event: AliasEvent) -> None:
+        self.aliases += 1
+        if self.aliases > MAX_ALIASES:
+            self.fail(event, f"more than {MAX_ALIASES} aliases", "write the values out")
+        value, node, size, height = self.resolve(event)
+        self.count(size, event)
+        if len(self.stack) + height > MAX_DEPTH:
+            self.fail(event, f"this alias nests more than {MAX_DEPTH} deep", "write it flatter")
+        if isinstance(node, Branch):
+            # Each use is a value of its own, so that changing one never changes another.
+            value = _copy(value)
+            node = node.used_at(event)
+        frame = self.stack[-1] if self.stack else None
+        if frame is not None:
+            frame.height = max(frame.height, height + 1)
+        if frame is not None and frame.is_map and frame.key is None:
+            self.key(frame, event, value)
+        else:
+            self.add(value, event if node is None or not isinstance(node, Branch) else node)
+
+    # Building
+
+    def key(self, frame: _Frame, event: Any, value: Any) -> None:
+        frame.key_event = event
+        frame.key = _NO_KEY
+        if type(value) is not str:
+            if value is not _BAD:
+                self.note(event, "a key must be text", self.scalar_key_hint(event))
+        elif value == "<<" and type(event) is ScalarEvent and event.implicit[0]:
+            if frame.merges is None:
+                frame.merges = []
+                frame.key = _MERGE
+            else:
+                self.note(event, 'duplicate key "<<"', "merge several with a list: <<: [*a, *b]", key="<<")
+        elif not value or not is_visible(value):
+            message = "a key holds an invisible character" if value else "a key is empty"
+            self.note(event, f"{message}: {printable(value)}" if value else message, "type the key again")
+        elif value in frame.value:
+            first = frame.branch.keys[value].start_mark.line + 1
+            self.note(event, f'duplicate key "{value}"', f"first written on line {first}", key=value)
+        else:
+            frame.key = value
+
+    def add(self, value: Any, node: Span) -> None:
+        if not self.stack:
+            self.root = (value, node)
+            return
+        frame = self.stack[-1]
+        if not frame.is_map:
+            frame.value.append(value)
+            frame.branch.children.append(node)  # type: ignore[union-attr]
+            return
+        key, frame.key = frame.key, None
+        if key is _MERGE:
+            self.note_merge(frame, value, node)
+        elif key is not _NO_KEY:
+            frame.value[key] = value
+            frame.branch.keys[key] = frame.key_event
+            frame.branch.children[key] = node  # type: ignore[call-overload]
+
+    def note_merge(self, frame: _Frame, value: Any, node: Any) -> None:
+        assert frame.merges is not None
+        parts = list(zip(value, node.children, strict=True)) if isinstance(value, list) else [(value, node)]
+        for part, place in parts:
+            if isinstance(part, dict):
+                frame.merges.append((part, place))
+            elif part is not _BAD:
+                self.note(place, 'the merge key "<<" takes a mapping or a list of mappings', "write <<: *name")
+
+    def merge(self, frame: _Frame) -> None:
+        """Adds what `<<` brings: own keys win, then the earlier of a list."""
+        branch = frame.branch
+        assert isinstance(branch.children, dict)
+        for value, source in frame.merges or ():
+            for key, item in value.items():
+                if key not in frame.value:
+                    frame.value[key] = item
+                    branch.keys[key] = source.keys[key]
+                    branch.children[key] = source.children[key]
+
+    def anchor(self, event: Any, name: str, entry: Any) -> None:
+        if name in self.anchors:
+            self.note(event, f"the anchor &{name} is already in this file", "give it another name")
+        self.anchors[name] = entry
+
+    def resolve(self, event: AliasEvent) -> tuple[Any, Any, int, int]:
+        name: str = event.anchor
+        entry = self.anchors.get(name)
+        if entry is _OPEN:
+            self.note(event, f"the alias *{name} stands inside what it names", "a value cannot hold itself")
+        elif entry is None:
+            near = suggest(name, self.anchors)
+            hint = f"did you mean *{near}?" if near else f"write &{name} at the value, before this line; quote text that begins with *"
+            self.note(event, f"no anchor &{name} before this alias", hint)
+        else:
+            value, node, size, height = entry
+            return value, node, size, height
+        return _BAD, None, 1, 0
+
+    def tagged(self, event: ScalarEvent) -> Any:
+        if event.tag not in scalars.TAGS:
+            self.note_tag(event)
+            return event.value
+        return scalars.tagged(event.value, event.tag)
+
+    def check_root(self) -> None:
+        if self.root is None or (self.root[0] is None and not self.errors):
+            self.errors.append(self.text.error((1, 1, 1), (), "the file holds nothing", 'begin with "tidemill: 1"'))
+        elif not isinstance(self.root[0], dict) and not self.errors:
+            kind = "a list" if isinstance(self.root[0], list) else "a single value"
+            hint = 'write keys and values such as "tidemill: 1", with a space after the colon'
+            self.note(self.root[1], f"the file must be a mapping, not {kind}", hint)
+
+    # Limits and errors
+
+    def count(self, nodes: int, event: Any) -> None:
+        self.nodes += nodes
+        if self.nodes > MAX_NODES:
+            message = f"more than {MAX_NODES:,} values, aliases expanded"
+            self.fail(event, message, "use fewer aliases, or several files")
+
+    def note(self, span: Span, message: str, hint: str | None = None, key: str | None = None) -> None:
+        place = self.text.place(span.start_mark, span.end_mark)
+        path = self.path() if key is None else (*self.path(), key)
+        self.errors.append(self.text.error(place, path, message, hint))
+
+    def fail(self, span: Span, message: str, hint: str) -> None:
+        self.note(span, message, hint)
+        raise _Stop
+
+    def note_tag(self, event: Any) -> None:
+        short = event.tag.replace("tag:yaml.org,2002:", "!!")
+        line, column, _ = self.text.place(event.start_mark)
+        source = self.text.lines[line - 1]
+        found = source.find("!", column - 1)
+        place: Place = (line, found + 1, len(re.split(r"[\s,\]}]", source[found:])[0])) if found >= 0 else (line, column, 1)
+        hint = "remove the tag: a spec holds plain values only"
+        self.errors.append(self.text.error(place, self.path(), f"the tag {short} is not allowed here", hint))
+
+    def path(self) -> Path:
+        path: list[str | int] = []
+        for frame in self.stack:
+            if not frame.is_map:
+                path.append(len(frame.value))
+            elif isinstance(frame.key, str):
+                path.append(frame.key)
+            else:
+                break
+        return tuple(path)
+
+    def number_hint(self, value: Any) -> str | None:
+        return "put it in quotes to keep it as text" if isinstance(value, str) else None
+
+    def scalar_key_hint(self, event: Any) -> str:
+        word = event.value if type(event) is ScalarEvent else ""
+        return f'put it in quotes: "{word}"' if word else "write the key before the colon"
+
+    def complex_key_hint(self, event: Any) -> str | None:
+        start = event.start_mark
+        before = self.text.lines[start.line][: start.column]
+        return 'put a template in quotes: "{{ … }}"' if before.endswith("{") else None
+
+
+def _copy(value: Any) -> Any:
+    if type(value) is dict:
+        return {key: _copy(item) for key, item in value.items()}
+    if type(value) is list:
+        return [_copy(item) for item in value]
+    return value
