@@ -20,18 +20,27 @@ class Mark(Protocol):
     """A position as YAML parsers give it: everything counts from 0, in characters."""
 
     @property
-    def line(self) -> int: ...
+    def line(self) -> int:
+        """The line, from 0."""
+
     @property
-    def column(self) -> int: ...
+    def column(self) -> int:
+        """The column, from 0."""
 
 
-class Span(Protocol):
+class Located(Protocol):
     """Anything with a start and an end in the file: a parser's event, or a `Branch`."""
 
     @property
-    def start_mark(self) -> Mark: ...
+    def start_mark(self) -> Any:
+        """The `Mark` of its first character; PyYAML's types allow None, its parsers never give it."""
+
     @property
-    def end_mark(self) -> Mark: ...
+    def end_mark(self) -> Any:
+        """The `Mark` behind its last character."""
+
+
+Children = dict[str, Located] | list[Located]
 
 
 class Branch:
@@ -40,18 +49,23 @@ class Branch:
     A scalar's place is the parser's event itself, so that a file without mistakes pays for no conversion.
     """
 
-    __slots__ = ("children", "end_mark", "flow", "keys", "start_mark")
+    __slots__ = ("children", "end_mark", "flow", "is_map", "keys", "start_mark")
 
     def __init__(
-        self, event: Span, flow: bool, keys: dict[str, Span], children: dict[str, Span] | list[Span]
+        self,
+        event: Located,
+        flow: bool,
+        keys: dict[str, Located],
+        children: dict[str, Located] | list[Located],
     ) -> None:
         self.start_mark = event.start_mark
         self.end_mark = event.end_mark
         self.flow = flow
+        self.is_map = isinstance(children, dict)
         self.keys = keys
         self.children = children
 
-    def used_at(self, alias: Span) -> Branch:
+    def used_at(self, alias: Located) -> Branch:
         """The same keys and children under an alias: the whole is where the alias is, its parts are not."""
         return Branch(alias, True, self.keys, self.children)
 
@@ -117,12 +131,13 @@ class Document:
         A path that does not exist gives the key of its nearest ancestor that does; an item of a list has
         no key, so its value stands in. What `<<` merged in is found where it was written.
         """
-        node: Span = self.root
-        label: Span | None = None
+        node: Located = self.root
+        label: Located | None = None
         for part in path:
             children = node.children if isinstance(node, Branch) else None
             if isinstance(children, dict) and part in children:
-                assert isinstance(node, Branch) and isinstance(part, str)
+                assert isinstance(node, Branch)
+                assert isinstance(part, str)
                 node, label = children[part], node.keys[part]
             elif isinstance(children, list) and isinstance(part, int) and 0 <= part < len(children):
                 node, label = children[part], None
@@ -137,13 +152,14 @@ class Document:
         """An error about the value at `path`, or with `key` about its key."""
         return self.text.error(self.mark(path, key), path, message, hint)
 
-    def _value_place(self, node: Span) -> Place:
+    def _value_place(self, node: Located) -> Place:
+        place = node
         if isinstance(node, Branch) and not node.flow and node.keys:
             # A block mapping has no bracket to point at: its first own key stands for it.
-            node = next(iter(node.keys.values()))
-        return self.text.place(node.start_mark, node.end_mark)
+            place = next(iter(node.keys.values()))
+        return self.text.place(place.start_mark, place.end_mark)
 
 
-def _is_empty(node: Span) -> bool:
+def _is_empty(node: Located) -> bool:
     start, end = node.start_mark, node.end_mark
     return not isinstance(node, Branch) and (start.line, start.column) == (end.line, end.column)

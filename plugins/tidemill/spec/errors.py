@@ -13,7 +13,7 @@ _CONTEXT_BEFORE = 40
 """Display columns kept before the place when a long line is cut."""
 _TAB = "    "
 _ELLIPSIS = "…"
-_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0") | frozenset(map(chr, range(0xFE00, 0xFE10)))
+_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0") | set(map(chr, range(0xFE00, 0xFE10)))
 """Letters and marks that Unicode draws as nothing although their category calls them printable."""
 
 
@@ -23,7 +23,7 @@ def is_visible(text: str) -> bool:
 
 
 def printable(text: str) -> str:
-    r"""`text` with every invisible character written as its escape (`\x1b`, `\u200b`), safe for a terminal."""
+    r"""`text` with each invisible character as its escape (`\x1b`, `\u200b`), safe for a terminal."""
     if is_visible(text):
         return text
     return "".join(char if is_visible(char) else _escape(char) for char in text)
@@ -111,7 +111,7 @@ class SpecError:
         return self.file, self.line, self.column
 
 
-class SpecErrors(Exception):  # noqa: N818 - a plural: it holds the errors
+class SpecErrors(Exception):
     """Every mistake found, sorted by place."""
 
     def __init__(self, errors: Iterable[SpecError]) -> None:

@@ -19,7 +19,9 @@ class PureParser(Reader, Scanner, Parser):
     def get_event(self) -> Event | None:
         """The next event, or None after the last; raises yaml.YAMLError."""
         try:
-            return super().get_event()
+            event: Event | None = Parser.get_event(self)  # type: ignore[no-untyped-call]
+            return event
         except (ValueError, OverflowError):
             # An escape such as \UFFFFFFFF, which libyaml refuses by itself.
-            raise ScannerError(None, None, "found invalid Unicode character escape code", self.get_mark()) from None
+            problem = "found invalid Unicode character escape code"
+            raise ScannerError(None, None, problem, self.get_mark()) from None

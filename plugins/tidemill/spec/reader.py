@@ -23,11 +23,11 @@ from yaml.events import (
 )
 
 from tidemill.spec import scalars, syntax
-from tidemill.spec.document import Branch, Document, Path, Place, Span, Text
+from tidemill.spec.document import Branch, Document, Located, Path, Text
 from tidemill.spec.errors import SpecError, SpecErrors, is_visible, printable, suggest
 
 try:
-    from yaml.cyaml import CParser as _Parser
+    from yaml._yaml import CParser as _Parser
 except ImportError:  # PyYAML built without libyaml: slower, the same events
     from tidemill.spec.pure import PureParser as _Parser  # type: ignore[assignment]
 
@@ -49,6 +49,7 @@ _BAD: Final = object()
 """Stands for the value of a refused alias."""
 _MAP_TAG: Final = "tag:yaml.org,2002:map"
 _SEQ_TAG: Final = "tag:yaml.org,2002:seq"
+_TAG: Final = re.compile(r"![^\s,\[\]{}]*")  # a tag as it is written; an anchor may stand before it
 
 
 def read(data: bytes, file: str) -> Document:
@@ -60,19 +61,18 @@ def read(data: bytes, file: str) -> Document:
     return _Reader(syntax.decode(data, file, MAX_BYTES)).read()
 
 
-class _Stop(Exception):  # noqa: N818 - not an error: the errors are in the reader
+class _Stop(Exception):
     """Reading cannot go on; what is wrong is already noted."""
 
 
 class _Frame:
     """A mapping or list that is being read."""
 
-    __slots__ = ("anchor", "before", "branch", "height", "is_key", "is_map", "key", "key_event", "merges", "value")
+    __slots__ = ("anchor", "before", "branch", "height", "is_key", "key", "key_event", "merges", "value")
 
-    def __init__(self, branch: Branch, value: Any, is_map: bool, is_key: bool, anchor: str | None, before: int):
+    def __init__(self, branch: Branch, value: Any, is_key: bool, anchor: str | None, before: int) -> None:
         self.branch = branch
         self.value = value
-        self.is_map = is_map
         self.is_key = is_key  # the collection itself stands where a key should
         self.anchor = anchor
         self.before = before  # nodes read before it
@@ -91,7 +91,7 @@ class _Reader:
         self.aliases = 0
         self.nodes = 0
         self.documents = 0
-        self.root: tuple[Any, Span] | None = None
+        self.root: tuple[Any, Located] | None = None
 
     def read(self) -> Document:
         handlers: dict[type[Event], Callable[[Any], None]] = {
@@ -115,15 +115,17 @@ class _Reader:
             pass
         if self.errors:
             raise SpecErrors(self.errors)
-        assert self.root is not None and isinstance(self.root[1], Branch)
-        return Document(self.root[0], self.text, self.root[1])
+        assert self.root is not None
+        value, branch = self.root
+        assert isinstance(branch, Branch)
+        return Document(value, self.text, branch)
 
     # What the events do
 
     def document_start(self, event: DocumentStartEvent) -> None:
         self.documents += 1
         if self.documents > 1:
-            self.fail(event, "a second document starts here", "keep one document a file: move this one to its own")
+            self.fail(event, "a second document starts here", "move it to a file of its own")
         if event.version and event.version != (1, 2):
             self.note(event, "this file declares another YAML than 1.2", "remove the %YAML line")
 
@@ -145,17 +147,17 @@ class _Reader:
         if event.anchor is not None:
             self.anchor(event, event.anchor, (value, event, 1, 0))
         frame = self.stack[-1] if self.stack else None
-        if frame is not None and frame.is_map and frame.key is None:
+        if frame is not None and frame.branch.is_map and frame.key is None:
             self.key(frame, event, value)
         else:
             self.add(value, event)
 
     def mapping_start(self, event: MappingStartEvent) -> None:
-        children: dict[str, Span] = {}
+        children: dict[str, Located] = {}
         self.collection_start(event, _MAP_TAG, {}, Branch(event, bool(event.flow_style), {}, children))
 
     def sequence_start(self, event: SequenceStartEvent) -> None:
-        items: list[Span] = []
+        items: list[Located] = []
         self.collection_start(event, _SEQ_TAG, [], Branch(event, bool(event.flow_style), {}, items))
 
     def collection_start(self, event: Any, tag: str, value: Any, branch: Branch) -> None:
@@ -163,14 +165,14 @@ class _Reader:
         if event.tag is not None and event.tag != tag:
             self.note_tag(event)
         parent = self.stack[-1] if self.stack else None
-        is_key = parent is not None and parent.is_map and parent.key is None
+        is_key = parent is not None and parent.branch.is_map and parent.key is None
         if is_key:
             self.note(event, "a key must be text, not a mapping or a list", self.complex_key_hint(event))
         if len(self.stack) >= MAX_DEPTH:
             self.fail(event, f"this is nested more than {MAX_DEPTH} deep", "write it flatter")
         if event.anchor is not None:
             self.anchor(event, event.anchor, _OPEN)
-        self.stack.append(_Frame(branch, value, tag is _MAP_TAG, is_key, event.anchor, self.nodes))
+        self.stack.append(_Frame(branch, value, is_key, event.anchor, self.nodes))
 
     def collection_end(self, event: MappingEndEvent | SequenceEndEvent) -> None:
         frame = self.stack.pop()
@@ -204,7 +206,7 @@ class _Reader:
         frame = self.stack[-1] if self.stack else None
         if frame is not None:
             frame.height = max(frame.height, height + 1)
-        if frame is not None and frame.is_map and frame.key is None:
+        if frame is not None and frame.branch.is_map and frame.key is None:
             self.key(frame, event, value)
         else:
             self.add(value, event if node is None or not isinstance(node, Branch) else node)
@@ -232,12 +234,12 @@ class _Reader:
         else:
             frame.key = value
 
-    def add(self, value: Any, node: Span) -> None:
+    def add(self, value: Any, node: Located) -> None:
         if not self.stack:
             self.root = (value, node)
             return
         frame = self.stack[-1]
-        if not frame.is_map:
+        if not frame.branch.is_map:
             frame.value.append(value)
             frame.branch.children.append(node)  # type: ignore[union-attr]
             return
@@ -247,7 +249,7 @@ class _Reader:
         elif key is not _NO_KEY:
             frame.value[key] = value
             frame.branch.keys[key] = frame.key_event
-            frame.branch.children[key] = node  # type: ignore[call-overload]
+            frame.branch.children[key] = node
 
     def note_merge(self, frame: _Frame, value: Any, node: Any) -> None:
         assert frame.merges is not None
@@ -256,7 +258,7 @@ class _Reader:
             if isinstance(part, dict):
                 frame.merges.append((part, place))
             elif part is not _BAD:
-                self.note(place, 'the merge key "<<" takes a mapping or a list of mappings', "write <<: *name")
+                self.note(place, '"<<" takes a mapping or a list of mappings', "write <<: *name")
 
     def merge(self, frame: _Frame) -> None:
         """Adds what `<<` brings: own keys win, then the earlier of a list."""
@@ -275,13 +277,14 @@ class _Reader:
         self.anchors[name] = entry
 
     def resolve(self, event: AliasEvent) -> tuple[Any, Any, int, int]:
-        name: str = event.anchor
+        name = event.anchor or ""
         entry = self.anchors.get(name)
         if entry is _OPEN:
             self.note(event, f"the alias *{name} stands inside what it names", "a value cannot hold itself")
         elif entry is None:
             near = suggest(name, self.anchors)
-            hint = f"did you mean *{near}?" if near else f"write &{name} at the value, before this line; quote text that begins with *"
+            anchor = f"write &{name} before the value it stands for; text that begins with * needs quotes"
+            hint = f"did you mean *{near}?" if near else anchor
             self.note(event, f"no anchor &{name} before this alias", hint)
         else:
             value, node, size, height = entry
@@ -296,7 +299,9 @@ class _Reader:
 
     def check_root(self) -> None:
         if self.root is None or (self.root[0] is None and not self.errors):
-            self.errors.append(self.text.error((1, 1, 1), (), "the file holds nothing", 'begin with "tidemill: 1"'))
+            self.errors.append(
+                self.text.error((1, 1, 1), (), "the file holds nothing", 'begin with "tidemill: 1"')
+            )
         elif not isinstance(self.root[0], dict) and not self.errors:
             kind = "a list" if isinstance(self.root[0], list) else "a single value"
             hint = 'write keys and values such as "tidemill: 1", with a space after the colon'
@@ -310,28 +315,27 @@ class _Reader:
             message = f"more than {MAX_NODES:,} values, aliases expanded"
             self.fail(event, message, "use fewer aliases, or several files")
 
-    def note(self, span: Span, message: str, hint: str | None = None, key: str | None = None) -> None:
+    def note(self, span: Located, message: str, hint: str | None = None, key: str | None = None) -> None:
         place = self.text.place(span.start_mark, span.end_mark)
         path = self.path() if key is None else (*self.path(), key)
         self.errors.append(self.text.error(place, path, message, hint))
 
-    def fail(self, span: Span, message: str, hint: str) -> None:
+    def fail(self, span: Located, message: str, hint: str) -> None:
         self.note(span, message, hint)
         raise _Stop
 
     def note_tag(self, event: Any) -> None:
         short = event.tag.replace("tag:yaml.org,2002:", "!!")
         line, column, _ = self.text.place(event.start_mark)
-        source = self.text.lines[line - 1]
-        found = source.find("!", column - 1)
-        place: Place = (line, found + 1, len(re.split(r"[\s,\]}]", source[found:])[0])) if found >= 0 else (line, column, 1)
+        written = _TAG.search(self.text.lines[line - 1], column - 1)
+        place = (line, written.start() + 1, len(written[0])) if written else (line, column, 1)
         hint = "remove the tag: a spec holds plain values only"
         self.errors.append(self.text.error(place, self.path(), f"the tag {short} is not allowed here", hint))
 
     def path(self) -> Path:
         path: list[str | int] = []
         for frame in self.stack:
-            if not frame.is_map:
+            if not frame.branch.is_map:
                 path.append(len(frame.value))
             elif isinstance(frame.key, str):
                 path.append(frame.key)

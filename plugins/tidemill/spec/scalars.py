@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Final
 
 Scalar = str | int | float | bool | None
 
-_WORDS: Final[dict[str, Scalar]] = {
+_WORDS: Final[Mapping[str, Scalar]] = {
     "": None,
     "~": None,
     "null": None,

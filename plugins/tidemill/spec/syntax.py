@@ -22,7 +22,7 @@ def decode(data: bytes, file: str, max_bytes: int) -> Text:
     """
     if len(data) > max_bytes:
         text = Text(file, data[:400].decode("utf-8", "replace"))
-        raise _refused(text, 0, f"the file is larger than {max_bytes // 1024} KiB", "split it into several files")
+        raise _refused(text, 0, f"the file is larger than {max_bytes // 1024} KiB", "split it")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:2]:
         raise _refused(Text(file, ""), 0, "the file is UTF-16 or UTF-32, not UTF-8", "save it again as UTF-8")
     data = data.removeprefix(_UTF8_BOM)
