@@ -34,7 +34,7 @@ test: setup ## lint, format, types, import layers, and every test that needs no 
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -m "not (slow or browser or node or terraform)" $(PYTEST_ARGS)
+	$(BIN)/pytest -m "not (slow or browser or node or terraform or next)" $(PYTEST_ARGS)
 
 test-all: setup ## the rest: slow tests, and those with a browser, Node.js or Terraform where it is there
 	@scripts/test-rest.sh $(PYTEST_ARGS)
@@ -54,7 +54,7 @@ compose-env: ## write .env with fresh secrets for docker-compose.yaml
 
 clean: stop ## remove the demonstration's state and all caches; .venv stays
 	rm -rf .tidemill .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
-	find . -path ./.venv -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
+	find . -path "./.venv*" -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
 
-distclean: clean ## clean, and remove .venv
-	rm -rf .venv
+distclean: clean ## clean, and remove the environments
+	rm -rf .venv .venv-next

@@ -14,18 +14,15 @@ compile() {
     local output=$1
     shift
     echo "resolving $output"
-    "$uv" pip compile pyproject.toml "$@" --output-file "$output" --quiet \
+    "$uv" pip compile "$@" --output-file "$output" --quiet \
         --universal --python-version 3.11 --fork-strategy fewest \
         --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 }
 
-compile requirements/all.txt --all-extras --group dev --group demo "$@"
-compile requirements.txt --constraints requirements/all.txt \
+compile requirements/all.txt pyproject.toml --all-extras --group dev --group demo "$@"
+cut=(--constraints requirements/all.txt)
+compile requirements.txt pyproject.toml "${cut[@]}" \
     --extra celery --extra postgres --extra aws --extra gcp --extra azure
-# The groups alone: what they need is in all.txt at the same versions as in requirements.txt.
-for group in demo dev; do
-    echo "resolving requirements/$group.txt"
-    "$uv" pip compile --group "$group" --constraints requirements/all.txt --output-file "requirements/$group.txt" \
-        --quiet --universal --python-version 3.11 --fork-strategy fewest \
-        --no-emit-index-url --no-annotate --custom-compile-command "make lock"
-done
+compile requirements/demo.txt --group demo "${cut[@]}"
+compile requirements/dev.txt --group dev "${cut[@]}"
+compile requirements/airflow-next.txt --group airflow-next "$@"

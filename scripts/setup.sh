@@ -2,12 +2,18 @@
 # Builds .venv from the lock files, or finds within a fraction of a second that it is current.
 # Needs bash, Python >= 3.11 with its venv module, and a package registry that pip can reach; nothing else.
 #
+#   scripts/setup.sh          .venv: run time, demonstration, development
+#   scripts/setup.sh next     .venv-next: the coming Airflow, for the tests of the importer
 #   PYTHON=python3.12 scripts/setup.sh    chooses the interpreter
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 venv=.venv
 locks=(requirements.txt requirements/demo.txt requirements/dev.txt)
+if [ "${1:-}" = next ]; then
+    venv=.venv-next
+    locks=(requirements/airflow-next.txt)
+fi
 stamp=$venv/.tidemill-setup
 
 # A process that may not write bytecode imports the installed packages several times slower.
@@ -25,7 +31,7 @@ die() {
 fingerprint() {
     local version
     version=$("$venv/bin/python" -I -S -c 'import sys; print(sys.version, sys.base_prefix)' 2>/dev/null) || return 1
-    { printf '%s\n' "$PWD" "$version"; cat "${locks[@]}" pyproject.toml scripts/setup.sh; } | sha256sum
+    { printf '%s\n' "$PWD" "$version"; cat "${locks[@]}" scripts/setup.sh; sed "/^\[tool.ruff\]/,\$d" pyproject.toml; } | sha256sum
 }
 
 find_python() {
@@ -63,7 +69,8 @@ usable_venv() {
 install_uv() {
     local pin
     pin=$(grep -m1 '^uv==' requirements/dev.txt)
-    [ "$("$venv/bin/uv" --version 2>/dev/null | cut -d' ' -f2)" = "${pin#uv==}" ] && return
+    uv=$venv/bin/uv
+    [ "$("$uv" --version 2>/dev/null | cut -d' ' -f2)" = "${pin#uv==}" ] && return
     say "installing $pin with pip"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$pin" || die \
         "pip could not install $pin: can it reach a package registry?" \
@@ -77,13 +84,14 @@ install_packages() {
     if [ -n "$mirror" ] && [ -z "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}" ]; then
         export UV_DEFAULT_INDEX=$mirror
     fi
-    say "installing $(cat "${locks[@]}" | grep -c '==') pinned packages and compiling their bytecode (a few minutes at first)"
-    say "  from ${locks[*]}"
-    "$venv/bin/uv" pip sync --quiet --python "$venv/bin/python" --compile-bytecode "${locks[@]}" || die \
+    say "installing $(sed -n 's/==.*//p' "${locks[@]}" | sort -u | wc -l) pinned packages from ${locks[*]}"
+    say "  and compiling their bytecode; a few minutes at first"
+    "$uv" pip sync --quiet --python "$venv/bin/python" --compile-bytecode "${locks[@]}" || die \
         "the packages could not be installed; the reason stands above. What was downloaded is kept:" \
         "run the same command again to go on from there."
+    [ "$venv" = .venv ] || return 0
     say "installing tidemill itself from plugins/, editable"
-    "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable .
+    "$uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable .
 }
 
 if [ "$(cat "$stamp" 2>/dev/null)" = "$(fingerprint || echo none)" ] && { [ -z "${PYTHON:-}" ] || usable_venv; }; then

@@ -18,6 +18,12 @@ part() {
     missing+=("$name")
     echo "test-all: skipping the $name tests: none of these programs is on the PATH: $*"
 }
+if scripts/setup.sh next; then
+    have+=(next)
+else
+    missing+=(next)
+    echo "test-all: skipping the next tests: the coming Airflow could not be installed"
+fi
 part browser chromium chromium-browser google-chrome
 part node node nodejs
 part terraform terraform
