@@ -11,6 +11,8 @@ _MAX_SOURCE_WIDTH = 110
 """Display columns of a source line that are shown; a longer line is cut around the place."""
 _CONTEXT_BEFORE = 40
 """Display columns kept before the place when a long line is cut."""
+_MAX_PATH = 100
+"""Characters of a path that are shown; the middle of a longer one is left out."""
 _TAB = "    "
 _ELLIPSIS = "…"
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0") | set(map(chr, range(0xFE00, 0xFE10)))
@@ -90,7 +92,8 @@ class SpecError:
     def _shown_path(self) -> str:
         # A message that names the key itself, `unknown metric "roc_acu"`, is about the key's parent.
         parent, _, last = self.path.rpartition(".")
-        return parent if f'"{last}"' in self.message else self.path
+        path = parent if f'"{last}"' in self.message else self.path
+        return path if len(path) <= _MAX_PATH else f"{path[: _MAX_PATH // 2]}…{path[-_MAX_PATH // 2 :]}"
 
     def to_json(self) -> dict[str, str | int | None]:
         """The error as a JSON object, for `--json`."""

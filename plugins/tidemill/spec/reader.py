@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import yaml
 from yaml.events import (
@@ -38,6 +38,7 @@ MAX_SCALAR: Final = 64 * 1024
 MAX_DEPTH: Final = 64
 MAX_ALIASES: Final = 200
 MAX_NODES: Final = 100_000
+MAX_ERRORS: Final = 100
 
 _OPEN: Final = object()
 """Stands for an anchored collection that is not yet closed."""
@@ -131,19 +132,16 @@ class _Reader:
 
     def scalar(self, event: ScalarEvent) -> None:
         self.count(1, event)
-        raw: str = event.value
-        value: Any = raw
+        value: Any = event.value
         try:
             if event.tag is not None:
                 value = self.tagged(event)
             elif event.implicit[0]:
-                value = scalars.plain(raw)
-            if len(raw) > MAX_SCALAR:
-                raise ValueError(f"this text is longer than {MAX_SCALAR // 1024} KiB")
-            if not raw.isprintable():
-                scalars.check_text(raw)
+                value = scalars.plain(event.value)
         except ValueError as problem:
-            self.note(event, str(problem), self.number_hint(value))
+            self.note(event, str(problem), "put it in quotes to keep it as text")
+        if len(event.value) > MAX_SCALAR or not event.value.isprintable():
+            self.check_text(event)
         if event.anchor is not None:
             self.anchor(event, event.anchor, (value, event, 1, 0))
         frame = self.stack[-1] if self.stack else None
@@ -218,19 +216,24 @@ class _Reader:
         frame.key = _NO_KEY
         if type(value) is not str:
             if value is not _BAD:
-                self.note(event, "a key must be text", self.scalar_key_hint(event))
+                word = _short(event.value) if type(event) is ScalarEvent else ""
+                hint = f'put it in quotes: "{word}"' if word else "write a key before the colon"
+                self.note(event, "a key must be text", hint)
         elif value == "<<" and type(event) is ScalarEvent and event.implicit[0]:
             if frame.merges is None:
                 frame.merges = []
                 frame.key = _MERGE
             else:
                 self.note(event, 'duplicate key "<<"', "merge several with a list: <<: [*a, *b]", key="<<")
-        elif not value or not is_visible(value):
-            message = "a key holds an invisible character" if value else "a key is empty"
-            self.note(event, f"{message}: {printable(value)}" if value else message, "type the key again")
+        elif not value:
+            self.note(event, "a key is empty", "write a key before the colon")
+        elif not is_visible(value):
+            self.note(
+                event, f"a key holds an invisible character: {printable(_short(value))}", "type it again"
+            )
         elif value in frame.value:
             first = frame.branch.keys[value].start_mark.line + 1
-            self.note(event, f'duplicate key "{value}"', f"first written on line {first}", key=value)
+            self.note(event, f'duplicate key "{_short(value)}"', f"first written on line {first}", key=value)
         else:
             frame.key = value
 
@@ -273,16 +276,18 @@ class _Reader:
 
     def anchor(self, event: Any, name: str, entry: Any) -> None:
         if name in self.anchors:
-            self.note(event, f"the anchor &{name} is already in this file", "give it another name")
+            self.note(event, f"the anchor &{_short(name)} is already in this file", "give it another name")
         self.anchors[name] = entry
 
     def resolve(self, event: AliasEvent) -> tuple[Any, Any, int, int]:
         name = event.anchor or ""
         entry = self.anchors.get(name)
         if entry is _OPEN:
-            self.note(event, f"the alias *{name} stands inside what it names", "a value cannot hold itself")
+            self.note(
+                event, f"the alias *{_short(name)} stands inside what it names", "a value cannot hold itself"
+            )
         elif entry is None:
-            near = suggest(name, self.anchors)
+            near, name = suggest(name, self.anchors), _short(name)
             anchor = f"write &{name} before the value it stands for; text that begins with * needs quotes"
             hint = f"did you mean *{near}?" if near else anchor
             self.note(event, f"no anchor &{name} before this alias", hint)
@@ -297,12 +302,21 @@ class _Reader:
             return event.value
         return scalars.tagged(event.value, event.tag)
 
-    def check_root(self) -> None:
-        if self.root is None or (self.root[0] is None and not self.errors):
-            self.errors.append(
-                self.text.error((1, 1, 1), (), "the file holds nothing", 'begin with "tidemill: 1"')
+    def check_text(self, event: ScalarEvent) -> None:
+        if len(event.value) > MAX_SCALAR:
+            self.note(
+                event, f"this text is longer than {MAX_SCALAR // 1024} KiB", "keep it in a file of its own"
             )
-        elif not isinstance(self.root[0], dict) and not self.errors:
+        elif problem := scalars.unusable(event.value):
+            self.note(event, problem, "remove the escape that makes it")
+
+    def check_root(self) -> None:
+        if self.errors:
+            return
+        if self.root is None or self.root[0] is None:
+            hint = 'begin with "tidemill: 1"'
+            self.put(self.text.error((1, 1, 1), (), "the file holds nothing", hint))
+        elif not isinstance(self.root[0], dict):
             kind = "a list" if isinstance(self.root[0], list) else "a single value"
             hint = 'write keys and values such as "tidemill: 1", with a space after the colon'
             self.note(self.root[1], f"the file must be a mapping, not {kind}", hint)
@@ -315,22 +329,27 @@ class _Reader:
             message = f"more than {MAX_NODES:,} values, aliases expanded"
             self.fail(event, message, "use fewer aliases, or several files")
 
+    def put(self, error: SpecError) -> None:
+        self.errors.append(error)
+        if len(self.errors) >= MAX_ERRORS:
+            raise _Stop
+
     def note(self, span: Located, message: str, hint: str | None = None, key: str | None = None) -> None:
         place = self.text.place(span.start_mark, span.end_mark)
         path = self.path() if key is None else (*self.path(), key)
-        self.errors.append(self.text.error(place, path, message, hint))
+        self.put(self.text.error(place, path, message, hint))
 
-    def fail(self, span: Located, message: str, hint: str) -> None:
+    def fail(self, span: Located, message: str, hint: str) -> NoReturn:
         self.note(span, message, hint)
         raise _Stop
 
     def note_tag(self, event: Any) -> None:
-        short = event.tag.replace("tag:yaml.org,2002:", "!!")
+        tag = _short(event.tag.replace("tag:yaml.org,2002:", "!!"))
         line, column, _ = self.text.place(event.start_mark)
         written = _TAG.search(self.text.lines[line - 1], column - 1)
         place = (line, written.start() + 1, len(written[0])) if written else (line, column, 1)
-        hint = "remove the tag: a spec holds plain values only"
-        self.errors.append(self.text.error(place, self.path(), f"the tag {short} is not allowed here", hint))
+        hint = "remove it: values are plain data; text that begins with ! needs quotes"
+        self.put(self.text.error(place, self.path(), f"the tag {tag} is not allowed here", hint))
 
     def path(self) -> Path:
         path: list[str | int] = []
@@ -343,17 +362,14 @@ class _Reader:
                 break
         return tuple(path)
 
-    def number_hint(self, value: Any) -> str | None:
-        return "put it in quotes to keep it as text" if isinstance(value, str) else None
-
-    def scalar_key_hint(self, event: Any) -> str:
-        word = event.value if type(event) is ScalarEvent else ""
-        return f'put it in quotes: "{word}"' if word else "write the key before the colon"
-
     def complex_key_hint(self, event: Any) -> str | None:
         start = event.start_mark
         before = self.text.lines[start.line][: start.column]
         return 'put a template in quotes: "{{ … }}"' if before.endswith("{") else None
+
+
+def _short(word: str) -> str:
+    return word if len(word) <= 60 else word[:59] + "…"
 
 
 def _copy(value: Any) -> Any:

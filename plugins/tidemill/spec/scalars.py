@@ -74,12 +74,13 @@ def tagged(text: str, tag: str) -> Scalar:
     return float(value) if tag.endswith(":float") and isinstance(value, int) else value
 
 
-def check_text(text: str) -> None:
-    """Raises ValueError if `text` holds what an escape can write but no path, log or database can take."""
+def unusable(text: str) -> str | None:
+    """Why no path, log or database could take `text`: what only an escape can have written into it."""
     if "\0" in text:
-        raise ValueError("this text holds a NUL character")
+        return "this text holds a NUL character"
     if any("\ud800" <= char <= "\udfff" for char in text):
-        raise ValueError("this text holds half of a surrogate pair")
+        return "this text holds half of a surrogate pair"
+    return None
 
 
 def _integer(text: str) -> int:
