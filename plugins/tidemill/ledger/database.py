@@ -48,7 +48,7 @@ class Database:
         else:
             host = parsed.host or parsed.query.get("host") or "a local socket"
             port = f":{parsed.port}" if parsed.port else ""
-            self.place = f"{parsed.database or parsed.username} at {host}{port}"
+            self.place = f"{parsed.database or parsed.username or 'the default database'} at {host}{port}"
             self._engine = _postgresql_engine(parsed)
 
     @contextmanager
@@ -124,12 +124,13 @@ def _sqlite_file(url: URL) -> Path:
         raise LedgerError(f"The ledger's SQLite file needs an absolute path, not {url.database!r}.", _URLS)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        is_folder = path.is_dir()
     except OSError as error:
         raise LedgerError(
-            f"The ledger's folder {path.parent} cannot be created: {error.strerror}.",
-            "Create it, or point the ledger's URL elsewhere.",
+            f"The ledger's folder {path.parent} cannot be created or entered: {error.strerror}.",
+            "Give this user permission, or point the ledger's URL elsewhere.",
         ) from error
-    if path.is_dir():
+    if is_folder:
         raise LedgerError(f"The ledger's path {path} is a folder.", "Add a file name, such as ledger.db.")
     return path
 

@@ -73,20 +73,23 @@ class Ledger:
             LedgerError: the database failed.
         """
         wanted = draft(model, kind, body, as_of=as_of, key=key)
-        tried: Entry | None = None
+        unsure: Entry | None = None  # sent with a COMMIT to which no answer came
         for attempt in range(1, _ATTEMPTS + 1):
+            entry: Entry | None = None
             try:
                 with self._database.write(model) as connection:
-                    found = self._existing(connection, wanted, tried)
+                    found = self._existing(connection, wanted, unsure)
                     if found is not None:
                         return found
-                    tried = self._place(connection, wanted, expect_head)
-                    _insert(connection, tried)
-                return tried
+                    unsure = None
+                    entry = self._place(connection, wanted, expect_head)
+                    _insert(connection, entry)
+                return entry
             except DBAPIError as error:
-                again = isinstance(error, IntegrityError) or is_transient(error)
-                if not again or attempt == _ATTEMPTS:
-                    raise self._failed(error, tried) from error
+                if entry is not None and error.connection_invalidated:
+                    unsure = entry
+                if attempt == _ATTEMPTS or not (isinstance(error, IntegrityError) or is_transient(error)):
+                    raise self._failed(error, unsure) from error
                 time.sleep(0.05 * attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -124,11 +127,11 @@ class Ledger:
             rows = connection.execution_options(yield_per=100).execute(statement)
             return examine((Row(*row) for row in rows), expected_head)
 
-    def _existing(self, connection: Connection, wanted: Draft, tried: Entry | None) -> Entry | None:
-        """The entry that already says what is wanted: under its key, or by a commit whose answer was lost."""
-        if tried is not None:
-            # The lock is ours, so that earlier transaction has ended: its entry is there, or never will be.
-            same = _select(connection, ENTRIES.c.model == tried.model, ENTRIES.c.hash == tried.hash)
+    def _existing(self, connection: Connection, wanted: Draft, unsure: Entry | None) -> Entry | None:
+        """The entry that already says what is wanted: by a commit whose answer was lost, or under its key."""
+        if unsure is not None:
+            # The lock is ours, so that transaction has ended: its entry is there, or it never will be.
+            same = _select(connection, ENTRIES.c.model == unsure.model, ENTRIES.c.hash == unsure.hash)
             if same:
                 return same[0]
         if wanted.key is None:
@@ -145,12 +148,12 @@ class Ledger:
             raise HeadMoved(wanted.model, expect_head, head)
         return wanted.at(1 if head is None else head.seq + 1, actual, datetime.now(UTC))
 
-    def _failed(self, error: DBAPIError, tried: Entry | None) -> LedgerError:
+    def _failed(self, error: DBAPIError, unsure: Entry | None) -> LedgerError:
         failure = self._database.explain(error)
-        if tried is None or not is_transient(error):
+        if unsure is None:
             return failure
-        unsure = "It is not known whether the entry was written: append it again with the same key."
-        return LedgerError(f"{failure.message} {unsure}", failure.hint)
+        text = "It is not known whether the entry was written: append it again with the same key."
+        return LedgerError(f"{failure.message} {text}", failure.hint)
 
 
 def _insert(connection: Connection, entry: Entry) -> None:
