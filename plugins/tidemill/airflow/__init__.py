@@ -1,0 +1,1 @@
+"""The plan as Airflow DAGs: factory, loader, operators, connections."""

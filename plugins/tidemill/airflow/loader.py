@@ -1,0 +1,113 @@
+"""What ``dags/tidemill.py`` calls: every spec below its folder as DAGs; in a task's process only its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tidemill.cache import VerdictCache
+from tidemill.discovery import duplicates, find, find_pipeline, pipeline_of
+from tidemill.project import Project
+from tidemill.verdict import Verdict
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
+
+
+class BrokenSpecs(Exception):
+    """What is wrong with the specs of a folder, as ``tidemill validate`` prints it."""
+
+
+def load(loader: str) -> dict[str, DAG]:
+    """The DAGs of every spec below the folder of ``loader`` (the ``__file__`` of the DAG file that calls this).
+
+    A broken spec gives none; :func:`raise_broken` tells of it. In a task's process only the DAG of that task is
+    built, from the one file of that name, and in it only that task for real.
+    """
+    from airflow.sdk import get_parsing_context
+
+    dags = Path(loader).resolve().parent
+    if importer_is_on():
+        return {}
+    context = get_parsing_context()
+    if context.dag_id is not None:
+        return _load_one(dags, context.dag_id, context.task_id)
+    return {
+        dag.dag_id: dag
+        for file, verdict in _verdicts(dags)
+        if verdict.plan is not None and not verdict.errors
+        for dag in dags_of(verdict, file, Project.of(dags))
+    }
+
+
+def raise_broken(loader: str) -> None:
+    """Raise what is wrong with the specs below the folder of ``loader``, all of them in one text.
+
+    Raises:
+        BrokenSpecs: there is something wrong.
+    """
+    from airflow.sdk import get_parsing_context
+
+    if get_parsing_context().dag_id is not None or importer_is_on():
+        return
+    dags = Path(loader).resolve().parent
+    errors = [error for _, verdict in _verdicts(dags) for error in verdict.errors]
+    if errors:
+        from tidemill.spec.errors import SpecErrors
+
+        files = len({error.file for error in errors})
+        head = "1 file is broken" if files == 1 else f"{files} files are broken"
+        unique = dict.fromkeys(errors)
+        raise BrokenSpecs(f"{head}; all other pipelines go on.\n\n{SpecErrors(unique).render()}")
+
+
+def importer_is_on() -> bool:
+    """Whether Airflow (3.4 on) reads the specs itself, through :mod:`tidemill.airflow.importer`."""
+    from airflow.configuration import conf
+
+    configured: str = conf.get("dag_processor", "dag_importer_configs", fallback="") or ""
+    return "tidemill.airflow.importer" in configured
+
+
+def dags_of(verdict: Verdict, file: Path, project: Project) -> Iterator[DAG]:
+    """The DAGs of a sound spec."""
+    from tidemill.airflow.factory import build
+
+    assert verdict.plan is not None
+    for dag_plan in verdict.plan.dags:
+        yield build(verdict.plan, dag_plan, file, project)
+
+
+def _load_one(dags: Path, dag_id: str, task_id: str | None) -> dict[str, DAG]:
+    from tidemill.airflow.factory import build
+
+    file = find_pipeline(dags, pipeline_of(dag_id))
+    if file is None:
+        return {}
+    project = Project.of(dags)
+    verdict = VerdictCache(project).verdict(file, dags, file.read_bytes())
+    if verdict.plan is None or verdict.errors:
+        from tidemill.spec.errors import SpecErrors
+
+        raise BrokenSpecs(SpecErrors(verdict.errors).render())
+    return {
+        dag_plan.dag_id: build(verdict.plan, dag_plan, file, project, only=task_id)
+        for dag_plan in verdict.plan.dags
+        if dag_plan.dag_id == dag_id
+    }
+
+
+def _verdicts(dags: Path) -> Iterator[tuple[Path, Verdict]]:
+    """Every spec file with its verdict, the check by serialization included."""
+    from tidemill.airflow.safety import SafetyCheck
+
+    found = find(dags)
+    twice = duplicates((file for file, _ in found), dags)
+    project = Project.of(dags)
+    cache = VerdictCache(project, SafetyCheck(project))
+    for file, data in found:
+        if file in twice:
+            yield file, Verdict(None, (twice[file],))
+        else:
+            yield file, cache.verdict(file, dags, data)

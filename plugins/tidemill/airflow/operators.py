@@ -1,0 +1,157 @@
+"""The operators: unpack what Airflow knows, call the step, hand back its record."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from tidemill.plan.model import Plan
+from tidemill.project import Project
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
+    from airflow.sdk.definitions.context import Context
+
+    from tidemill.steps.context import StepContext, TriggerFacts
+
+_COLOURS = {
+    "as_of": "#e8eef2",
+    "retrain": "#fde9c9",
+    "request": "#fde9c9",
+    "data": "#d9ead3",
+    "validate": "#d9ead3",
+    "reference": "#d9ead3",
+    "promote": "#d0e0f5",
+    "register": "#d0e0f5",
+}
+
+
+class StepOperator(BaseOperator):
+    """Runs one step of a pipeline.
+
+    ``earlier``: the tasks before this one, whose records the step may read.
+    """
+
+    def __init__(self, *, step: str, plan: Plan, earlier: tuple[str, ...], project: Project, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.step = step
+        self.plan = plan
+        self.earlier = earlier
+        self.project = project
+        self.ui_color = _COLOURS.get(step, "#ffffff")
+
+    @property
+    def custom_operator_name(self) -> str:
+        """What the UI calls this task's operator."""
+        return f"tidemill {self.step}"
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Run the step; the record it returns, as JSON, is the task's XCom.
+
+        Raises:
+            AirflowSkipException: there is nothing to do; the reason is in the log and in the task's note.
+            AirflowFailException: the step failed, and trying again cannot help.
+            AirflowException: the step failed, and trying again may help.
+        """
+        from importlib import import_module
+
+        from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+        from tidemill.records import RetrainRequest
+        from tidemill.steps.context import StepError, StepSkipped
+
+        step = import_module(f"tidemill.steps.{self.step}")
+        try:
+            record = step.run(self._context(context))
+        except StepSkipped as skipped:
+            if skipped.record is not None:
+                context["ti"].xcom_push("return_value", skipped.record.to_json())
+            raise AirflowSkipException(str(skipped)) from None
+        except StepError as error:
+            kind = AirflowException if error.retry else AirflowFailException
+            raise kind(str(error)) from None
+        value: dict[str, Any] = record.to_json()
+        if isinstance(record, RetrainRequest):
+            for outlet in self.outlets:
+                context["outlet_events"][outlet].extra = value
+        return value
+
+    def _context(self, context: Context) -> StepContext:
+        from tidemill.airflow.connections import AirflowConnections, ledger_opener
+        from tidemill.platforms.local.jobs import LocalJobs
+        from tidemill.records import from_json
+        from tidemill.spec.models import Spec
+        from tidemill.steps.context import StepContext
+
+        ti = context["ti"]
+        values = {name: ti.xcom_pull(task_ids=name) for name in self.earlier}
+        connections = AirflowConnections()
+        return StepContext(
+            pipeline=self.plan.pipeline,
+            dag_id=ti.dag_id,
+            run_id=ti.run_id,
+            task_id=ti.task_id,
+            try_number=ti.try_number,
+            spec=Spec.model_validate(self.plan.spec),
+            spec_hash=self.plan.spec_hash,
+            model=self.plan.model,
+            project=self.project,
+            connections=connections,
+            jobs=LocalJobs(),
+            open_ledger=ledger_opener(connections, self.project),
+            trigger=_trigger(context),
+            results={name: from_json(value) for name, value in values.items() if value and "record" in value},
+            answer=values.get("approve"),
+            log=logging.getLogger(f"tidemill.{self.step}"),
+        )
+
+
+def _trigger(context: Context) -> TriggerFacts:
+    from tidemill.steps.context import TriggerFacts
+
+    run = context["dag_run"]
+    events = [event for group in context["triggering_asset_events"].values() for event in group]
+    return TriggerFacts(
+        params=dict(context["params"]),
+        run_after=_utc(run.run_after),
+        run_type=str(getattr(run.run_type, "value", run.run_type)),
+        interval_start=_utc(run.data_interval_start) if run.data_interval_start else None,
+        interval_end=_utc(run.data_interval_end) if run.data_interval_end else None,
+        events=tuple((dict(event.extra or {}), _utc(event.timestamp)) for event in events),
+    )
+
+
+def _utc(instant: Any) -> datetime:
+    from datetime import UTC
+
+    return datetime.fromtimestamp(instant.timestamp(), UTC)
+
+
+def approval(task_id: str, dag: DAG, plan: Plan) -> BaseOperator:
+    """The task at which a person answers. ``promote`` reads the answer and records it, so a rejection must not
+    skip it, as Airflow's ``ApprovalOperator`` would."""
+    from airflow.providers.standard.operators.hitl import HITLOperator
+
+    return HITLOperator(
+        task_id=task_id,
+        dag=dag,
+        subject=f"Promote a new version of {plan.model}?",
+        body=_APPROVAL_BODY,
+        options=["Approve", "Reject"],
+    )
+
+
+_APPROVAL_BODY = """\
+{% set e = ti.xcom_pull(task_ids='evaluate') %}{% set v = ti.xcom_pull(task_ids='register') %}
+Version **{{ v['version'] }}** of **{{ v['model'] }}**, judged on {{ e['rows'] }} holdout rows.
+
+| metric | challenger | champion {{ e['champion_version'] or '(none)' }} |
+| --- | --- | --- |
+{% for name, value in e['challenger']['metrics'].items() -%}
+| {{ name }} | {{ value }} | {{ (e['champion'] or {}).get('metrics', {}).get(name, '') }} |
+{% endfor %}
+Approving does not skip the gate: a version that misses it is refused all the same.
+"""

@@ -1,0 +1,34 @@
+"""The check by serialization: a DAG that Airflow could not store would take every DAG of its loader with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tidemill.plan.model import Plan
+from tidemill.project import Project
+from tidemill.spec.errors import SpecError
+
+
+class SafetyCheck:
+    """Builds a plan's DAGs and serializes them, as the dag-processor will; what fails becomes an error of the
+    spec instead of an import error of the loader, by which Airflow would mark all pipelines stale."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+
+    def __call__(self, plan: Plan, file: Path) -> tuple[SpecError, ...]:
+        """What Airflow would refuse of the plan; nothing if it takes it."""
+        from airflow.serialization.serialized_objects import DagSerialization
+
+        from tidemill.airflow.factory import build
+
+        for dag_plan in plan.dags:
+            try:
+                dag = build(plan, dag_plan, file, self._project)
+                dag.validate()  # type: ignore[no-untyped-call] # Airflow left it untyped
+                dag.check_cycle()
+                DagSerialization.to_dict(dag)
+            except Exception as e:  # noqa: BLE001 - whatever Airflow raises, the loader must go on with the others
+                message = f"Airflow cannot take the DAG {dag_plan.dag_id!r}: {type(e).__name__}: {e}"
+                return (SpecError(plan.file, 1, 1, "", message, "please report this: the spec passed every check"),)
+        return ()

@@ -1,0 +1,90 @@
+"""What can be said about a spec by looking at the project's files, without running any of them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from tidemill.project import Project
+from tidemill.spec.errors import SpecError, suggest
+from tidemill.spec.load import Sources
+from tidemill.spec.models import Spec
+
+
+def check(spec: Spec, sources: Sources, project: Project) -> list[SpecError]:
+    """What the spec names and the project does not hold."""
+    return [*_code(spec, sources, project), *_expect(spec, sources, project)]
+
+
+def files_read(spec: Spec, project: Project) -> list[Path]:
+    """The files that ``check`` looks at: when one of them changes, its answer may."""
+    files = [_module_file(spec.train.code, project)] if spec.train else []
+    if spec.data and spec.data.expect:
+        files.append(project.path(spec.data.expect))
+    return files
+
+
+def _module_file(code: str, project: Project) -> Path:
+    module = project.root.joinpath(*code.partition(":")[0].split("."))
+    return module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
+
+
+def _code(spec: Spec, sources: Sources, project: Project) -> Iterator[SpecError]:
+    if spec.train is None:
+        return
+    path = ("train", "code")
+    module, _, function = spec.train.code.partition(":")
+    if module.partition(".")[0] != "include":
+        yield sources.error(
+            path, f'"{module}" is not in the project\'s include folder', "e.g. include.flights.train:train"
+        )
+        return
+    file = _module_file(spec.train.code, project)
+    if not file.is_file():
+        where = file.relative_to(project.root).as_posix()
+        yield sources.error(path, f'there is no module "{module}"', f"expected at {where}")
+        return
+    try:
+        tree = ast.parse(file.read_bytes(), filename=str(file))
+    except (SyntaxError, ValueError) as e:
+        line = f":{e.lineno}" if isinstance(e, SyntaxError) and e.lineno else ""
+        name = file.relative_to(project.root).as_posix()
+        yield sources.error(path, f"{name}{line} is not valid Python: {getattr(e, 'msg', e)}")
+        return
+    yield from _function(tree, function, module, sources)
+
+
+def _function(tree: ast.Module, function: str, module: str, sources: Sources) -> Iterator[SpecError]:
+    path = ("train", "code")
+    defined = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    if function in defined:
+        arguments = defined[function].args
+        taken = len(arguments.posonlyargs) + len(arguments.args)
+        if taken - len(arguments.defaults) > 1 or (taken == 0 and arguments.vararg is None):
+            yield sources.error(path, f'"{function}" must take one argument', f"def {function}(context): …")
+    elif not _may_bind(tree, function):
+        near = suggest(function, defined)
+        hint = f'did you mean "{near}"?' if near else f"it defines: {', '.join(defined) or 'no function'}"
+        yield sources.error(path, f'"{module}" has no function "{function}"', hint)
+
+
+def _may_bind(tree: ast.Module, name: str) -> bool:
+    """Whether a module may hold the name otherwise than by ``def``: imported, assigned, or conditionally."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.alias) and (node.asname or node.name) in (name, "*"):
+            return True
+        if isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store):
+            return True
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            return True
+    return False
+
+
+def _expect(spec: Spec, sources: Sources, project: Project) -> Iterator[SpecError]:
+    if spec.data is None or spec.data.expect is None:
+        return
+    if not project.path(spec.data.expect).is_file():
+        yield sources.error(
+            ("data", "expect"), f'there is no file "{spec.data.expect}"', "paths start at the project's root"
+        )

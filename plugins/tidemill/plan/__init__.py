@@ -1,0 +1,1 @@
+"""The plan: what a spec makes, as plain values that know neither Airflow nor any cloud."""

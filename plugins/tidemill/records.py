@@ -1,0 +1,364 @@
+"""The typed results that pass between steps.
+
+A record is small, frozen and versioned, and JSON on the wire (XCom, ledger, reports). Addresses of data
+travel in records, data never does.
+
+>>> AsOf.from_json(AsOf(instant=..., cause="manual").to_json())
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, ClassVar, Literal, Self, TypeVar, cast
+
+Cause = Literal["scheduled", "asset", "manual"]
+Outcome = Literal["promoted", "refused", "superseded"]
+_T = TypeVar("_T")
+
+
+class RecordError(ValueError):
+    """A JSON object is not the record it should be (wrong kind, version, field or type)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """Base of all records: ``to_json`` and ``from_json`` are exact inverses.
+
+    On the wire a record is an object with ``record`` (``kind/version``) and its fields; instants are ISO 8601
+    in UTC; a number that is not finite becomes ``null``.
+    """
+
+    kind: ClassVar[str]
+    version_of_record: ClassVar[int] = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as a JSON-ready object."""
+        tag = f"{self.kind}/{self.version_of_record}"
+        return {"record": tag, **{f.name: _encode(getattr(self, f.name)) for f in dataclasses.fields(self)}}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            RecordError: the object is another kind or version of record, or a field is missing or unknown.
+        """
+        tag = f"{cls.kind}/{cls.version_of_record}"
+        if value.get("record") != tag:
+            raise RecordError(f"expected a record {tag!r}, got {value.get('record')!r}")
+        return _decode_fields(cls, {k: v for k, v in value.items() if k != "record"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsOf(Record):
+    """The instant a run stands at: nothing in the run reads the wall clock instead.
+
+    ``interval_start`` and ``interval_end`` are the data interval of a scheduled run, else ``None``.
+    ``reasons`` are what the triggering events gave (``drift``, ``performance``), empty otherwise.
+    """
+
+    kind: ClassVar[str] = "as_of"
+    instant: datetime
+    cause: Cause
+    interval_start: datetime | None = None
+    interval_end: datetime | None = None
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision(Record):
+    """What the retraining guard decided for one run, with what it looked at."""
+
+    kind: ClassVar[str] = "decision"
+    decision: Literal["go", "no"]
+    cause: str
+    why: tuple[str, ...]
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One part of a data version: a Parquet file of ``rows`` rows in [``start``, ``end``)."""
+
+    name: Literal["train", "holdout"]
+    rows: int
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataVersion(Record):
+    """A content-addressed version of the rows that a run's window selects.
+
+    ``version`` is the hash under which the backend (DVC) stores both parts; ``path`` is where the task that
+    made it found them, a hint only: other tasks fetch by ``version``.
+    """
+
+    kind: ClassVar[str] = "data_version"
+    version: str
+    backend: Literal["dvc"]
+    source: str
+    path: str
+    train: Part
+    holdout: Part
+    columns: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedExpectation:
+    """An expectation that did not hold: ``rows`` of ``of`` rows failed it (``None``: not a row-wise one)."""
+
+    expectation: str
+    column: str | None
+    rows: int | None
+    of: int | None
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation(Record):
+    """The outcome of a Great Expectations suite on one data version."""
+
+    kind: ClassVar[str] = "validation"
+    data_version: str
+    suite: str
+    checked: int
+    failed: tuple[FailedExpectation, ...]
+    docs: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference(Record):
+    """The profile of the training rows that drift is later measured against (a JSON file)."""
+
+    kind: ClassVar[str] = "reference"
+    data_version: str
+    path: str
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Record):
+    """A finished training: the tracked run and the model it made."""
+
+    kind: ClassVar[str] = "run"
+    run_id: str
+    experiment: str
+    data_version: str
+    code_version: str
+    spec_hash: str
+    seed: int
+    params: Mapping[str, Any]
+    metrics: Mapping[str, float | None]
+    model_uri: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slice:
+    """The metrics of the holdout rows in which ``column`` is ``value``; ``unjudged`` says why it is not judged."""
+
+    column: str
+    value: str
+    rows: int
+    metrics: Mapping[str, float | None]
+    unjudged: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """One model's metrics on the holdout, and on its slices. ``None`` is a metric that does not exist there."""
+
+    metrics: Mapping[str, float | None]
+    slices: tuple[Slice, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(Record):
+    """Challenger and champion on the same holdout rows, computed by the same code in one task.
+
+    ``champion`` is ``None`` without a champion; ``not_comparable`` says why a champion could not be compared
+    (its training rows overlap the holdout, it could not be loaded).
+    """
+
+    kind: ClassVar[str] = "evaluation"
+    data_version: str
+    run_id: str
+    rows: int
+    challenger: Scores
+    champion_version: str | None = None
+    champion: Scores | None = None
+    not_comparable: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelVersion(Record):
+    """A registered model version."""
+
+    kind: ClassVar[str] = "model_version"
+    model: str
+    version: str
+    run_id: str
+    data_version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approval:
+    """A person's answer at the gate."""
+
+    answer: Literal["Approve", "Reject"]
+    by: str
+    at: datetime | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion(Record):
+    """What became of a challenger at the gate, with every reason."""
+
+    kind: ClassVar[str] = "promotion"
+    model: str
+    version: str
+    outcome: Outcome
+    reasons: tuple[str, ...]
+    champion_before: str | None
+    data_version: str
+    approval: Approval | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnDrift:
+    """The drift of one column. ``distance`` is ``None`` where it does not exist, and ``note`` says why."""
+
+    name: str
+    type: Literal["numeric", "categorical"]
+    distance: float | None
+    drifted: bool
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Performance:
+    """One model's metrics on the labelled rows of the judged window."""
+
+    version: str
+    metrics: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitorReport(Record):
+    """The verdict on one window [``start``, ``end``) for the champion in force at its start.
+
+    ``version`` is ``None`` when there was no champion yet: then nothing is judged. ``fired`` holds
+    ``drift`` and ``performance`` as they apply, ``why`` a sentence for each.
+    """
+
+    kind: ClassVar[str] = "monitor_report"
+    model: str
+    version: str | None
+    start: datetime
+    end: datetime
+    rows: int
+    labelled: int
+    columns: tuple[ColumnDrift, ...] = ()
+    share_drifted: float | None = None
+    performance: Performance | None = None
+    previous: Performance | None = None
+    fired: tuple[str, ...] = ()
+    why: tuple[str, ...] = ()
+    path: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainRequest(Record):
+    """The event that asks the training DAG for a retraining."""
+
+    kind: ClassVar[str] = "retrain_request"
+    as_of: datetime
+    reasons: tuple[str, ...]
+    version: str
+
+
+RECORDS: Mapping[str, type[Record]] = {
+    c.kind: c
+    for c in (
+        AsOf,
+        Decision,
+        DataVersion,
+        Validation,
+        Reference,
+        Run,
+        Evaluation,
+        ModelVersion,
+        Promotion,
+        MonitorReport,
+        RetrainRequest,
+    )
+}
+
+
+def from_json(value: Mapping[str, Any]) -> Record:
+    """Read a record of any kind.
+
+    Raises:
+        RecordError: the object names no known record.
+    """
+    kind = str(value.get("record", "")).partition("/")[0]
+    if kind not in RECORDS:
+        raise RecordError(f"not a record: {value.get('record')!r}")
+    return RECORDS[kind].from_json(value)
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise RecordError(f"an instant without a time zone: {value!r}")
+        return value.astimezone(UTC).isoformat()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if dataclasses.is_dataclass(value):
+        return {f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): _encode(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encode(v) for v in value]
+    return value
+
+
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    return {k: v for k, v in typing.get_type_hints(cls).items() if typing.get_origin(v) is not ClassVar}
+
+
+def _decode_fields(cls: type[_T], value: Mapping[str, Any]) -> _T:
+    hints: dict[str, Any] = _hints(cast(Any, cls))
+    unknown = value.keys() - hints.keys()
+    if unknown:
+        raise RecordError(f"{cls.__name__}: unknown field {sorted(unknown)[0]!r}")
+    try:
+        return cls(**{k: _decode(hints[k], v) for k, v in value.items()})
+    except TypeError as e:
+        raise RecordError(f"{cls.__name__}: {e}") from None
+
+
+def _decode(hint: Any, value: Any) -> Any:
+    if value is None:
+        return None
+    origin = typing.get_origin(hint)
+    if origin is types.UnionType or origin is typing.Union:
+        return _decode(next(a for a in typing.get_args(hint) if a is not type(None)), value)
+    if origin is tuple:
+        return tuple(_decode(typing.get_args(hint)[0], v) for v in value)
+    if hint is datetime:
+        return datetime.fromisoformat(cast(str, value))
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return _decode_fields(hint, value)
+    return value

@@ -1,0 +1,101 @@
+"""What a step is given, and how it says that there is nothing to do or that it failed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tidemill.project import Project
+from tidemill.records import AsOf, Record
+
+if TYPE_CHECKING:
+    from tidemill.ledger import Ledger
+    from tidemill.platforms.ports import Connections, Jobs
+    from tidemill.spec.models import Spec
+
+R = TypeVar("R", bound=Record)
+
+
+class StepError(Exception):
+    """A step failed for a reason its reader can act on. ``retry``: trying again may help (a server was down)."""
+
+    def __init__(self, message: str, *, retry: bool = False) -> None:
+        super().__init__(message)
+        self.retry = retry
+
+
+class StepSkipped(Exception):
+    """There is nothing to do, for a reason worth reading; ``record`` (if any) is kept as the step's result."""
+
+    def __init__(self, reason: str, record: Record | None = None) -> None:
+        super().__init__(reason)
+        self.record = record
+
+
+@dataclass(frozen=True)
+class TriggerFacts:
+    """What is known of a run before its ``as_of`` is resolved, all instants in UTC.
+
+    ``params`` are the run's params (``as_of``: text or ``None``; ``scheduled``: the replay says that this run
+    stands for a scheduled one). ``interval_*``: the data interval of a scheduled or backfill run.
+    ``events``: for each triggering asset event its ``extra`` and timestamp, in order.
+    """
+
+    params: Mapping[str, Any]
+    run_after: datetime
+    run_type: str
+    interval_start: datetime | None = None
+    interval_end: datetime | None = None
+    events: tuple[tuple[Mapping[str, Any], datetime], ...] = ()
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """Everything a step may use.
+
+    ``results`` are the records of the run's earlier steps, by step name; ``answer`` is a person's answer at the
+    approval, as Airflow's human-in-the-loop task returns it.
+    """
+
+    pipeline: str
+    dag_id: str
+    run_id: str
+    task_id: str
+    try_number: int
+    spec: Spec
+    spec_hash: str
+    model: str
+    project: Project
+    connections: Connections
+    jobs: Jobs
+    open_ledger: Callable[[], Ledger]
+    trigger: TriggerFacts
+    results: Mapping[str, Record] = field(default_factory=dict)
+    answer: Mapping[str, Any] | None = None
+    log: logging.Logger = field(default_factory=lambda: logging.getLogger("tidemill"))
+
+    @property
+    def as_of(self) -> AsOf:
+        """The run's instant, as its first task resolved it."""
+        return self.result(AsOf)
+
+    def result(self, kind: type[R]) -> R:
+        """The record that an earlier step of this run returned.
+
+        Raises:
+            StepError: that step has not run in this run.
+        """
+        for record in self.results.values():
+            if isinstance(record, kind):
+                return record
+        raise StepError(f"{self.task_id}: no {kind.kind} of this run; has its task run?")
+
+    def scratch(self, name: str) -> Path:
+        """A folder of this run's own, made if needed: ``<state>/runs/<dag>/<run>/<name>``."""
+        path = self.project.run_folder(self.dag_id, self.run_id) / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
