@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tidemill.ledger import ANY, Entry, KeyConflict
+from tidemill.ledger import ANY, AnyHead, Entry, KeyConflict
 from tidemill.records import Record
 from tidemill.steps.context import StepContext
 
@@ -21,15 +21,14 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Record)
 
 
-def body_of(ctx: StepContext, record: Record, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The ledger body of a record made by this run."""
-    envelope = {
+def envelope_of(ctx: StepContext) -> dict[str, Any]:
+    """What every body of this run says besides its record."""
+    return {
         "dag_id": ctx.dag_id,
         "dag_run": ctx.run_id,
         "pipeline": ctx.pipeline,
         "spec_hash": ctx.spec_hash,
     }
-    return {**envelope, **(extra or {}), **record.to_json()}
 
 
 def run_key(ctx: StepContext, kind: str) -> str:
@@ -47,7 +46,7 @@ def record(
     record: Record,
     *,
     key: str | None = None,
-    expect_head: Any = ANY,
+    expect_head: str | AnyHead | None = ANY,
     extra: Mapping[str, Any] | None = None,
 ) -> Entry:
     """Append a record of this run to the ledger of its model, once.
@@ -60,18 +59,29 @@ def record(
         HeadMoved: the chain's head is not ``expect_head``.
         KeyConflict: ``key`` already names another fact.
     """
-    body = body_of(ctx, record, extra)
-    as_of = ctx.as_of.instant
-    if key is not None:
-        return ledger.append(ctx.model, kind, body, as_of=as_of, key=key, expect_head=expect_head)
-    own = run_key(ctx, kind)
+    body = {**envelope_of(ctx), **(extra or {}), **record.to_json()}
+    if key is None:
+        return append_once(ledger, ctx, kind, body, expect_head=expect_head)
+    return ledger.append(ctx.model, kind, body, as_of=ctx.as_of.instant, key=key, expect_head=expect_head)
+
+
+def append_once(
+    ledger: Ledger,
+    ctx: StepContext,
+    kind: str,
+    body: Mapping[str, Any],
+    *,
+    expect_head: str | AnyHead | None = ANY,
+) -> Entry:
+    """``record`` for a body that is no record's; the caller puts the envelope in."""
+    own, as_of = run_key(ctx, kind), ctx.as_of.instant
     for attempt in count(1):
         numbered = own if attempt == 1 else f"{own}#{attempt}"
         try:
             return ledger.append(ctx.model, kind, body, as_of=as_of, key=numbered, expect_head=expect_head)
         except KeyConflict:
             continue
-    raise AssertionError("unreachable")
+    raise AssertionError("unreachable: count has no end")
 
 
 def read(entry: Entry, kind: type[R]) -> R:
