@@ -40,9 +40,7 @@ class PostgresServer:
         password = self.folder / "password"
         password.write_text(PASSWORD)
         password.chmod(0o644)
-        self._run(
-            "initdb", "--no-sync", "--auth=scram-sha-256", "-U", "owner", f"--pwfile={password}", "-E", "UTF8"
-        )
+        self._run("initdb", "--no-sync", "--auth=scram-sha-256", "-U", "owner", f"--pwfile={password}", "-E", "UTF8")
 
     def url(self, database: str, *, user: str = "owner", password: str = PASSWORD, port: int = 0) -> str:
         from sqlalchemy.engine import URL
@@ -78,12 +76,9 @@ class PostgresServer:
     def start(self) -> None:
         import psycopg
 
-        settings = (
-            "fsync=off",
-            "listen_addresses=127.0.0.1",
-            "unix_socket_directories=",
-            "max_connections=40",
-        )
+        where = ("listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=40")
+        light = ("fsync=off", "shared_buffers=4MB", "autovacuum=off", "huge_pages=off")
+        settings = (*where, *light)
         options = [part for setting in settings for part in ("-c", setting)]
         command = [self._bin / "postgres", "-D", self.folder / "data", "-p", str(self.port), *options]
         with (self.folder / "log").open("ab") as log:

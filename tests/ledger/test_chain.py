@@ -113,9 +113,7 @@ def test_an_entry_taken_from_another_model(ledger: Ledger, heads: list[str], tam
     "column",
     ["kind = 'drift'", "key = NULL", "as_of = '2013-01-01T00:00:00.000000Z'", "recorded_at = '2013'"],
 )
-def test_an_index_column_that_disagrees(
-    ledger: Ledger, heads: list[str], tamper: Tamper, column: str
-) -> None:
+def test_an_index_column_that_disagrees(ledger: Ledger, heads: list[str], tamper: Tamper, column: str) -> None:
     tamper(f"UPDATE tidemill_ledger SET {column} WHERE model = 'm' AND seq = 3")
     assert found(ledger, heads[4]) == [(3, "index")]
     assert f"column {column.split()[0]} says" in ledger.verify("m")[0].text
@@ -130,8 +128,7 @@ def test_bytes_that_are_no_entry(ledger: Ledger, ledger_url: str, heads: list[st
 def test_a_rewritten_entry_with_a_fitting_hash_breaks_the_next_link(ledger: Ledger) -> None:
     entries = [ledger.append("m", "run", {"i": i}) for i in range(3)]
     rows = [
-        Row("m", e.seq, e.kind, e.key, None, e.recorded_at.isoformat(), e.prev_hash, e.hash, e.payload)
-        for e in entries
+        Row("m", e.seq, e.kind, e.key, None, e.recorded_at.isoformat(), e.prev_hash, e.hash, e.payload) for e in entries
     ]
     forged = rows[1].payload.replace(b'"i":1', b'"i":9')
     rows[1] = rows[1]._replace(payload=forged, hash=chain_hash(rows[1].prev_hash, forged))

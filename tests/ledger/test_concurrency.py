@@ -53,9 +53,7 @@ def test_concurrent_appends_neither_fork_nor_lose_anything(ledger: Ledger) -> No
     entries = ledger.entries("m")
     assert [e.seq for e in entries] == list(range(1, PROCESSES * 12 + 1))
     assert {e.hash for e in entries} == hashes
-    assert sorted((e.body["by"], e.body["i"]) for e in entries) == [
-        (p, i) for p in range(PROCESSES) for i in range(12)
-    ]
+    assert sorted((e.body["by"], e.body["i"]) for e in entries) == [(p, i) for p in range(PROCESSES) for i in range(12)]
     assert ledger.verify("m", entries[-1].hash) == []
 
 
@@ -136,9 +134,7 @@ def _kill_at(moment: str, ledger: Ledger) -> int:
     ("moment", "written"),
     [("after the insert", False), ("before the commit", False), ("after the commit", True)],
 )
-def test_a_process_killed_in_an_append_leaves_all_or_nothing(
-    ledger: Ledger, moment: str, written: bool
-) -> None:
+def test_a_process_killed_in_an_append_leaves_all_or_nothing(ledger: Ledger, moment: str, written: bool) -> None:
     first = ledger.append("m", "run", {"i": 1})
     assert _kill_at(moment, ledger) == -signal.SIGKILL
     assert (ledger.find("m", "k2") is not None) == written

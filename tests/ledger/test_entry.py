@@ -19,9 +19,7 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)
 
 def test_the_stored_bytes_say_everything_and_the_hash_covers_them() -> None:
     as_of = datetime(2013, 7, 1, 2, tzinfo=timezone(timedelta(hours=2)))
-    entry = draft("flüge", "run", {"b": 1, "a": [None, True, 0.1]}, as_of=as_of, key="k").at(
-        2, "ab" * 32, NOW
-    )
+    entry = draft("flüge", "run", {"b": 1, "a": [None, True, 0.1]}, as_of=as_of, key="k").at(2, "ab" * 32, NOW)
     assert entry.payload.decode() == (
         '{"as_of":"2013-07-01T00:00:00.000000Z","body":{"a":[null,true,0.1],"b":1},"format":1,"key":"k",'
         '"kind":"run","model":"flüge","recorded_at":"2026-03-01T12:00:00.000005Z","seq":2}'

@@ -101,9 +101,7 @@ def test_a_file_locked_outright(tmp_path: Path) -> None:
 def test_a_short_lock_is_waited_for(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/ledger.db"
     with open_ledger(url) as ledger:
-        release = multiprocessing.get_context("fork").Process(
-            target=_hold, args=(tmp_path / "ledger.db", 0.5)
-        )
+        release = multiprocessing.get_context("fork").Process(target=_hold, args=(tmp_path / "ledger.db", 0.5))
         release.start()
         while not (tmp_path / "held").exists():
             time.sleep(0.01)
@@ -279,9 +277,7 @@ def test_a_session_that_keeps_the_lock(postgres: PostgresServer) -> None:
 def test_a_read_only_server(postgres: PostgresServer) -> None:
     url = postgres.new_database()
     with open_ledger(url) as ledger:
-        postgres.sql(
-            "postgres", f"ALTER DATABASE {url.rsplit('/', 1)[1]} SET default_transaction_read_only = on"
-        )
+        postgres.sql("postgres", f"ALTER DATABASE {url.rsplit('/', 1)[1]} SET default_transaction_read_only = on")
         assert ledger.models() == []
         assert "is read-only" in complaint(lambda: ledger.append("m", "run", {}))
 
@@ -315,9 +311,7 @@ def test_the_same_ledger_works_again_when_its_server_was_restarted(postgres: Pos
 
 
 @pytest.mark.parametrize("lost", ["before the commit", "after the commit"])
-def test_a_connection_lost_around_the_commit_writes_the_entry_once(
-    postgres: PostgresServer, lost: str
-) -> None:
+def test_a_connection_lost_around_the_commit_writes_the_entry_once(postgres: PostgresServer, lost: str) -> None:
     """Without the answer to its COMMIT the ledger looks, under the lock, whether the entry is there."""
     with open_ledger(postgres.new_database()) as ledger:
         dialect: Any = ledger._database._engine.dialect
@@ -334,9 +328,7 @@ def test_a_connection_lost_around_the_commit_writes_the_entry_once(
                 "postgres",
                 f"SELECT pg_terminate_backend({connection.driver_connection.info.backend_pid}, 5000)",
             )
-            connection.driver_connection.execute(
-                "SELECT 1"
-            )  # the driver notices, as it would in its own COMMIT
+            connection.driver_connection.execute("SELECT 1")  # the driver notices, as it would in its own COMMIT
             raise AssertionError("the connection is still there")
 
         dialect.do_commit = lossy_commit

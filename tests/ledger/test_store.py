@@ -11,9 +11,7 @@ from tidemill.ledger import HeadMoved, KeyConflict, Ledger, open_ledger
 DAY = datetime(2013, 7, 1, tzinfo=UTC)
 
 
-def test_a_chain_grows_without_gaps_and_reads_back_as_it_was_appended(
-    ledger: Ledger, ledger_url: str
-) -> None:
+def test_a_chain_grows_without_gaps_and_reads_back_as_it_was_appended(ledger: Ledger, ledger_url: str) -> None:
     before = datetime.now(UTC)
     written = [ledger.append("m", "run", {"i": i}, as_of=DAY + timedelta(days=i)) for i in range(3)]
     assert [e.seq for e in written] == [1, 2, 3]
