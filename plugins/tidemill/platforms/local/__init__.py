@@ -1,0 +1,1 @@
+"""The platform ``local``: processes on the machine that runs the task."""
