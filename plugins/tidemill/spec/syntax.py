@@ -11,7 +11,7 @@ import yaml
 from tidemill.spec.document import Mark, Text
 from tidemill.spec.errors import SpecError, SpecErrors
 
-_NOT_YAML: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_YAML: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _UTF8_BOM: Final = b"\xef\xbb\xbf"
 _DIRECTIVE: Final = re.compile("(?:^|[\n\r\x85\u2028\u2029])%")
 _MAX_DIRECTIVES: Final = 8
@@ -155,6 +155,8 @@ def _no_item(trouble: _Trouble) -> Advice:
 def _unclosed(trouble: _Trouble) -> Advice:
     if trouble.template:
         return f'unexpected "{trouble.char}" here', _TEMPLATE
+    if trouble.char == ":" and trouble.line.endswith(trouble.opened):
+        return _second_colon(trouble)
     opening = trouble.opened[:1]
     closing = {"[": "]", "{": "}"}.get(opening, "]")
     message = f'the "{opening}" of {trouble.opened_at} is not closed before this'
