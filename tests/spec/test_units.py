@@ -202,7 +202,10 @@ def test_shares() -> None:
 def test_quota_periods_are_utc_calendar_periods() -> None:
     moment = datetime(2013, 8, 15, 13, 45, tzinfo=UTC)  # a Thursday
     bounds = {
-        period: (units.format_instant(Quota(1, period).start(moment)), units.format_instant(Quota(1, period).end(moment)))
+        period: (
+            units.format_instant(Quota(1, period).start(moment)),
+            units.format_instant(Quota(1, period).end(moment)),
+        )
         for period in get_args(Period)
     }
     assert bounds == {

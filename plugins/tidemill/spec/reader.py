@@ -228,9 +228,7 @@ class _Reader:
         elif not value:
             self.note(event, "a key is empty", "write a key before the colon")
         elif not is_visible(value):
-            self.note(
-                event, f"a key holds an invisible character: {printable(_short(value))}", "type it again"
-            )
+            self.note(event, f"a key holds an invisible character: {printable(_short(value))}", "type it again")
         elif value in frame.value:
             first = frame.branch.keys[value].start_mark.line + 1
             self.note(event, f'duplicate key "{_short(value)}"', f"first written on line {first}", key=value)
@@ -283,9 +281,7 @@ class _Reader:
         name = event.anchor or ""
         entry = self.anchors.get(name)
         if entry is _OPEN:
-            self.note(
-                event, f"the alias *{_short(name)} stands inside what it names", "a value cannot hold itself"
-            )
+            self.note(event, f"the alias *{_short(name)} stands inside what it names", "a value cannot hold itself")
         elif entry is None:
             near, name = suggest(name, self.anchors), _short(name)
             anchor = f"write &{name} before the value it stands for; text that begins with * needs quotes"
@@ -304,9 +300,7 @@ class _Reader:
 
     def check_text(self, event: ScalarEvent) -> None:
         if len(event.value) > MAX_SCALAR:
-            self.note(
-                event, f"this text is longer than {MAX_SCALAR // 1024} KiB", "keep it in a file of its own"
-            )
+            self.note(event, f"this text is longer than {MAX_SCALAR // 1024} KiB", "keep it in a file of its own")
         elif problem := scalars.unusable(event.value):
             self.note(event, problem, "remove the escape that makes it")
 

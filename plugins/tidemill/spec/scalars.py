@@ -25,9 +25,7 @@ _WORDS: Final[Mapping[str, Scalar]] = {
     ".NaN": math.nan,
     ".NAN": math.nan,
 } | {
-    sign + word: -math.inf if sign == "-" else math.inf
-    for sign in ("", "+", "-")
-    for word in (".inf", ".Inf", ".INF")
+    sign + word: -math.inf if sign == "-" else math.inf for sign in ("", "+", "-") for word in (".inf", ".Inf", ".INF")
 }
 _INT: Final = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")

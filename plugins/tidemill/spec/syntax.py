@@ -141,6 +141,8 @@ def _no_key(trouble: _Trouble) -> Advice:
         return f'"{trouble.char}" closes nothing that was opened', "remove it, or put the text in quotes"
     if trouble.starts_line and re.match(r"-(\s|$)", trouble.line[trouble.column :]):
         return "a list item among keys", "indent the list under its key"
+    if trouble.starts_line and trouble.char == ":":
+        return "no key before this colon", "write the key"
     if trouble.starts_line:
         return "this line begins in a column of its own", "keys of one mapping begin in the same column"
     if trouble.left.rstrip().endswith(('"', "'")):
