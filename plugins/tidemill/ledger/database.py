@@ -158,9 +158,7 @@ def _postgresql_engine(url: URL) -> Engine:
     arguments["prepare_threshold"] = None  # prepared statements do not survive a transaction-pooling proxy
     try:
         # READ COMMITTED whatever the server's default: what is read after the lock must be today's head.
-        return create_engine(
-            url, poolclass=NullPool, connect_args=arguments, isolation_level="READ COMMITTED"
-        )
+        return create_engine(url, poolclass=NullPool, connect_args=arguments, isolation_level="READ COMMITTED")
     except (ImportError, NoSuchModuleError) as error:
         raise LedgerError(
             "The PostgreSQL driver psycopg is missing.", "Install it: pip install 'psycopg[binary]'."

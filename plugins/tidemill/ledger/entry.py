@@ -213,9 +213,7 @@ def _plain(value: Any, where: str, depth: int) -> Any:
         return {_field(k, where): _plain(v, f"{where}.{k}", depth + 1) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, f"{where}[{i}]", depth + 1) for i, item in enumerate(value)]
-    raise InvalidEntry(
-        f"{where} is a {type(value).__name__}, which is not JSON.", "Convert it before it is recorded."
-    )
+    raise InvalidEntry(f"{where} is a {type(value).__name__}, which is not JSON.", "Convert it before it is recorded.")
 
 
 def _field(name: object, where: str) -> str:

@@ -54,9 +54,7 @@ def _first(connection: Connection) -> None:
         f" recorded_at TEXT NOT NULL, prev_hash TEXT, hash TEXT NOT NULL, payload {blob} NOT NULL,"
         " PRIMARY KEY (model, seq), UNIQUE (model, key))"
     )
-    connection.exec_driver_sql(
-        "CREATE INDEX IF NOT EXISTS tidemill_ledger_kind ON tidemill_ledger (model, kind, seq)"
-    )
+    connection.exec_driver_sql("CREATE INDEX IF NOT EXISTS tidemill_ledger_kind ON tidemill_ledger (model, kind, seq)")
 
 
 MIGRATIONS: tuple[Migration, ...] = (Migration(1, "entries", _first),)

@@ -65,9 +65,7 @@ def last_training_as_of(
 ) -> datetime | None:
     """The `as_of` of the last decision to train with `as_of` ≤ `at` (None: of all), whatever became of it."""
     limit = None if at is None else in_utc(at, "at")
-    return max(
-        (when for when, _ in _trainings(entries, causes) if limit is None or when <= limit), default=None
-    )
+    return max((when for when, _ in _trainings(entries, causes) if limit is None or when <= limit), default=None)
 
 
 def latest_as_of(entries: Iterable[Entry]) -> datetime | None:
