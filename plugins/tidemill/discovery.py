@@ -40,7 +40,7 @@ def pipeline_of(dag_id: str) -> str:
     return dag_id.partition(".")[0]
 
 
-def duplicates(files: Iterable[Path], dags: Path) -> dict[Path, SpecError]:
+def duplicates(files: Iterable[Path], root: Path) -> dict[Path, SpecError]:
     """The files that share their stem with another one, with the error of each."""
     by_stem: dict[str, list[Path]] = {}
     for file in files:
@@ -48,10 +48,10 @@ def duplicates(files: Iterable[Path], dags: Path) -> dict[Path, SpecError]:
     errors = {}
     for stem, same in by_stem.items():
         for file in same if len(same) > 1 else ():
-            others = ", ".join(shown_as(other, dags) for other in same if other != file)
+            others = ", ".join(shown_as(other, root) for other in same if other != file)
             message = f'two files for one pipeline: "{stem}" is also {others}'
             errors[file] = SpecError(
-                shown_as(file, dags), 1, 1, "", message, "rename one of them", source=_first_line(file)
+                shown_as(file, root), 1, 1, "", message, "rename one of them", source=_first_line(file)
             )
     return errors
 

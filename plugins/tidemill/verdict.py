@@ -34,14 +34,14 @@ def judge(file: Path, dags: Path, project: Project) -> Verdict:
     files = tuple(path for path in defaults_for(file, dags) if path != file)
     if not _STEM.fullmatch(file.stem) or len(file.stem) > _MAX_STEM:
         message = f'"{file.stem}" cannot be a pipeline\'s id: letters, digits, "_" and "-", at most {_MAX_STEM}'
-        return Verdict(None, (SpecError(shown_as(file, dags), 1, 1, "", message, "rename the file"),), files)
+        return Verdict(None, (SpecError(shown_as(file, project.root), 1, 1, "", message, "rename the file"),), files)
     try:
-        sources = load_sources(file, dags)
+        sources = load_sources(file, dags, project.root)
     except SpecErrors as e:
         return Verdict(None, e.errors, files)
     except OSError as e:
         error = SpecError(
-            shown_as(file, dags), 1, 1, "", f"cannot be read: {e.strerror}", "check the file's permissions"
+            shown_as(file, project.root), 1, 1, "", f"cannot be read: {e.strerror}", "check the file's permissions"
         )
         return Verdict(None, (error,), files)
     spec, errors = parse(sources)
@@ -51,7 +51,7 @@ def judge(file: Path, dags: Path, project: Project) -> Verdict:
     if spec.data and spec.data.expect and not any(e.path == "data.expect" for e in found):
         from tidemill.tools.great_expectations import check_suite
 
-        found += check_suite(project.path(spec.data.expect))
+        found += check_suite(project.path(spec.data.expect), spec.data.expect)
     errors += found
     if errors:
         return Verdict(None, SpecErrors(errors).errors, files)

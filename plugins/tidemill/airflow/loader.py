@@ -41,6 +41,18 @@ def load(loader: str) -> dict[str, DAG]:
     }
 
 
+def load_file(file: Path, dags: Path) -> dict[str, DAG]:
+    """The DAGs of one spec file, for a run of that file alone.
+
+    Raises:
+        BrokenSpecs: the file has mistakes.
+    """
+    project = Project.of(dags)
+    verdict = VerdictCache(project).verdict(file, dags, file.read_bytes())
+    _refuse_broken(verdict)
+    return {dag.dag_id: dag for dag in dags_of(verdict, file, project)}
+
+
 def raise_broken(loader: str) -> None:
     """Raise what is wrong with the specs below the folder of ``loader``, all of them in one text.
 
@@ -87,10 +99,8 @@ def _load_one(dags: Path, dag_id: str, task_id: str | None) -> dict[str, DAG]:
         return {}
     project = Project.of(dags)
     verdict = VerdictCache(project).verdict(file, dags, file.read_bytes())
-    if verdict.plan is None or verdict.errors:
-        from tidemill.spec.errors import SpecErrors
-
-        raise BrokenSpecs(SpecErrors(verdict.errors).render())
+    _refuse_broken(verdict)
+    assert verdict.plan is not None
     return {
         dag_plan.dag_id: build(verdict.plan, dag_plan, file, project, only=task_id)
         for dag_plan in verdict.plan.dags
@@ -98,13 +108,20 @@ def _load_one(dags: Path, dag_id: str, task_id: str | None) -> dict[str, DAG]:
     }
 
 
+def _refuse_broken(verdict: Verdict) -> None:
+    if verdict.plan is None or verdict.errors:
+        from tidemill.spec.errors import SpecErrors
+
+        raise BrokenSpecs(SpecErrors(verdict.errors).render())
+
+
 def _verdicts(dags: Path) -> Iterator[tuple[Path, Verdict]]:
     """Every spec file with its verdict, the check by serialization included."""
     from tidemill.airflow.safety import SafetyCheck
 
     found = find(dags)
-    twice = duplicates((file for file, _ in found), dags)
     project = Project.of(dags)
+    twice = duplicates((file for file, _ in found), project.root)
     cache = VerdictCache(project, SafetyCheck(project))
     for file, data in found:
         if file in twice:

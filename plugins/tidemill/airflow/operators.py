@@ -41,6 +41,7 @@ class StepOperator(BaseOperator):
         self.plan = plan
         self.earlier = earlier
         self.project = project
+        self.said = ""
         self.ui_color = _COLOURS.get(step, "#ffffff")
 
     @property
@@ -67,6 +68,7 @@ class StepOperator(BaseOperator):
         try:
             record = step.run(self._context(context))
         except StepSkipped as skipped:
+            self.said = str(skipped)
             if skipped.record is not None:
                 context["ti"].xcom_push("return_value", skipped.record.to_json())
             raise AirflowSkipException(str(skipped)) from None

@@ -95,15 +95,15 @@ def defaults_for(file: FilePath, dags: FilePath) -> list[FilePath]:
     return [file.parent / DEFAULTS]
 
 
-def shown_as(file: FilePath, dags: FilePath) -> str:
-    """How messages name a file: from the folder that holds the DAG folder (``dags/flights.yaml``)."""
+def shown_as(file: FilePath, root: FilePath) -> str:
+    """How messages name a file: from the project's root (``dags/flights.yaml``), absolute outside of it."""
     try:
-        return (FilePath(dags.name) / file.relative_to(dags)).as_posix()
+        return file.relative_to(root).as_posix()
     except ValueError:
         return file.as_posix()
 
 
-def load_sources(file: FilePath, dags: FilePath) -> Sources:
+def load_sources(file: FilePath, dags: FilePath, root: FilePath) -> Sources:
     """Read a pipeline's file and the defaults it inherits.
 
     Raises:
@@ -115,7 +115,7 @@ def load_sources(file: FilePath, dags: FilePath) -> Sources:
     present = [path for path in defaults_for(file, dags) if path != file and path.is_file()]
     for path in (file, *present):
         try:
-            documents.append(read(path.read_bytes(), shown_as(path, dags)))
+            documents.append(read(path.read_bytes(), shown_as(path, root)))
         except SpecErrors as e:
             errors.extend(e.errors)
     if errors:

@@ -1,0 +1,300 @@
+"""The ``tidemill`` command. Each command imports what it needs when it runs, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from tidemill.cli.locate import UsageProblem, project_here
+
+app = typer.Typer(
+    name="tidemill",
+    help="Machine-learning pipelines from YAML specs, run by Airflow.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+SpecFile = Annotated[Path, typer.Argument(help="A spec file, e.g. dags/flight_delays.yaml.")]
+State = Annotated[Path | None, typer.Option("--state", help="Another state folder than the project's .tidemill.")]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends it with a message and exit code 1, never with a stack trace."""
+    from tidemill.ledger import LedgerError
+    from tidemill.spec.errors import SpecErrors
+    from tidemill.steps.context import StepError
+
+    try:
+        app()
+    except SpecErrors as e:
+        _fail(e.render())
+    except (UsageProblem, LedgerError, StepError, *_further()) as e:
+        _fail(f"tidemill: {e}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone, as with `| head`
+        sys.exit(141)
+
+
+def _further() -> tuple[type[Exception], ...]:
+    """The mistakes of modules that only some commands import: they can only have been raised if imported."""
+    named = {"tidemill.drift.profile": "DriftError", "tidemill.tools.source": "SourceError"}
+    named |= {"tidemill.airflow.loader": "BrokenSpecs", "tidemill.cli.airflow_api": "ApiError"}
+    named |= {"tidemill.cli.replay": "ReplayError"}
+    return tuple(getattr(sys.modules[module], name) for module, name in named.items() if module in sys.modules)
+
+
+def _fail(message: str, code: int = 1) -> NoReturn:
+    print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True))
+
+
+@app.command(epilog="Example: tidemill validate dags/")
+def validate(
+    paths: Annotated[list[Path], typer.Argument(help="Spec files, or folders of them.")], as_json: Json = False
+) -> None:
+    """Check specs: every mistake with its place. Imports no user code."""
+    from tidemill.cli import validate as command
+    from tidemill.spec.errors import SpecErrors
+
+    results = list(command.verdicts(paths))
+    errors = command.unique_errors(results)
+    if as_json:
+        _print_json(command.as_json(results))
+    elif errors:
+        print(SpecErrors(errors).render())
+    else:
+        count = len(results)
+        print(f"{count} pipeline{'' if count == 1 else 's'} checked, no mistakes")
+    if errors:
+        raise SystemExit(1)
+
+
+@app.command(epilog="Example: tidemill show dags/flight_delays.yaml")
+def show(file: SpecFile, as_json: Json = False) -> None:
+    """Draw the pipeline that a spec makes; --json prints the plan."""
+    from tidemill.cli.show import draw
+    from tidemill.cli.validate import plan_of
+
+    plan, _, _ = plan_of(file)
+    if as_json:
+        _print_json(plan.to_json())
+    else:
+        print(draw(plan))
+
+
+@app.command(epilog="Example: tidemill schema > include/schemas/tidemill-1.json")
+def schema() -> None:
+    """Print the JSON Schema of the language, for editors."""
+    from tidemill.spec.schema import schema as make
+
+    _print_json(make())
+
+
+@app.command(epilog="Example: tidemill new churn")
+def new(
+    name: Annotated[str, typer.Argument(help="The pipeline's id: letters, digits, _ and -.")],
+    provider: Annotated[str, typer.Option(help="Where it runs: local.")] = "local",
+) -> None:
+    """Write a working pipeline to start from: spec, training code, sample data, expectations and tests."""
+    from tidemill.cli.new import write
+
+    for path in write(name, provider, project_here()):
+        print(f"wrote {path}")
+    print(f"\ntry it:   tidemill run dags/{name}.yaml\ntest it:  pytest tests/test_{name}.py")
+
+
+@app.command(epilog="Example: tidemill run dags/flight_delays.yaml --as-of 2013-07-01")
+def run(
+    file: SpecFile,
+    dag: Annotated[str, typer.Option(help="Which of the pipeline's DAGs: training or monitor.")] = "training",
+    as_of: Annotated[str | None, typer.Option(help="The instant to stand at, e.g. 2013-07-01.")] = None,
+    live: Annotated[bool, typer.Option(help="Use the project's own ledger and registry, not a trial copy.")] = False,
+    approve: Annotated[bool, typer.Option("--approve", help="Say yes where a person is asked.")] = False,
+    reject: Annotated[bool, typer.Option("--reject", help="Say no where a person is asked.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a pipeline here and now, by Airflow's own in-process runner.
+
+    It keeps its own ledger and registry under .tidemill/try, so trying things out promotes nothing;
+    --live uses the project's. Exits with 3 where a person's approval is needed and nobody can be asked.
+    """
+    from tidemill.cli import run as command
+    from tidemill.cli.validate import plan_of
+
+    if approve and reject:
+        raise UsageProblem("--approve and --reject exclude each other")
+    if dag not in ("training", "monitor"):
+        raise UsageProblem(f'there is no DAG "{dag}": training or monitor')
+    plan, path, place = plan_of(file)
+    dag_plan = plan.dag("monitor" if dag == "monitor" else "training")
+    if dag_plan is None:
+        raise UsageProblem(f"{plan.pipeline} has no monitor; add a `monitor:` section")
+    answer: command.Answer | None = "Approve" if approve else "Reject" if reject else None
+    options = command.Options(as_of=as_of, live=live, answer=answer)
+    outcome = command.run(plan, dag_plan, path, place, options)
+    _tell(plan, command.scratch_project(place.project, plan, live=live), outcome, as_json)
+
+
+def _tell(plan: Any, project: Any, outcome: Any, as_json: bool) -> None:
+    from tidemill.cli.registry import ledger_of
+    from tidemill.cli.run import WAITING
+    from tidemill.cli.summary import render, summarise
+
+    with ledger_of(project) as ledger:
+        summary = summarise(ledger.entries(plan.model), plan.model)
+    if as_json:
+        tasks = {name: {"state": state, "said": outcome.said.get(name, "")} for name, state in outcome.tasks.items()}
+        _print_json({"state": outcome.state, "run_id": outcome.run_id, "tasks": tasks, "summary": summary})
+    else:
+        render(summary)
+    if outcome.waiting:
+        _fail(
+            "tidemill: a person must approve, and there is nobody to ask here. Say --approve or --reject, or later:\n"
+            f"  tidemill promote {plan.model} VERSION --state {project.state}",
+            WAITING,
+        )
+    if outcome.state != "success":
+        failed = [f"{task}: {outcome.said.get(task, '')}" for task, state in outcome.tasks.items() if state == "failed"]
+        _fail("\n".join([*failed, f"tidemill: the run {outcome.state}; its whole log is {outcome.log}"]))
+
+
+@app.command(epilog="Example: tidemill replay dags/flight_delays.yaml --from 2013-07-01 --to 2014-01-01")
+def replay(
+    file: SpecFile,
+    since: Annotated[str | None, typer.Option("--from", help="The first as_of; the spec's start if absent.")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="The last as_of; the spec's end if absent.")] = None,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """Move a live Airflow through past time, in order, and tell what happened.
+
+    The address and the account come from TIDEMILL_AIRFLOW_URL, TIDEMILL_AIRFLOW_USER and
+    TIDEMILL_AIRFLOW_PASSWORD, else from the Airflow that `make run` started.
+    """
+    from tidemill.cli.replay_command import replay_file
+
+    replay_file(file, since, until, state, as_json)
+
+
+@app.command(epilog="Example: tidemill history flight_delays --verify")
+def history(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    verify: Annotated[bool, typer.Option("--verify", help="Check that the log was not altered.")] = False,
+    alias: Annotated[str, typer.Option(help="The alias whose version carries the log's head.")] = "champion",
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """Tell a model's story from the ledger: what was trained, promoted or refused, on which numbers."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tidemill.cli import registry
+
+    project = registry.state_project(project_here(), state)
+    with registry.ledger_of(project) as ledger:
+        entries = registry.entries_of(ledger, model)
+        problems = registry.verify(ledger, project, model, alias) if verify else []
+    if as_json:
+        _print_json(registry.as_json(model, entries) | ({"problems": problems} if verify else {}))
+    else:
+        table = Table("as_of", "what", "says", box=None, header_style="bold")
+        for entry in entries:
+            table.add_row(*registry.line_of(entry))
+        Console().print(table)
+        if verify and not problems:
+            print(f"\nverified: {len(entries)} entries, unbroken up to {entries[-1].hash[:16]}")
+    if problems:
+        _fail("\n".join(f"tidemill: {problem}" for problem in problems))
+
+
+@app.command(epilog="Example: tidemill promote flight_delays 4 --note 'checked by hand'")
+def promote(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    version: Annotated[str, typer.Argument(help="The registered version.")],
+    note: Annotated[str, typer.Option(help="Why; kept in the log.")] = "",
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """Put a registered version through its gate again, by hand; the log says who did."""
+    from getpass import getuser
+
+    from tidemill.cli import registry
+
+    here = project_here()
+    plan = registry.plan_of_model(model, here)
+    outcome = registry.promote(registry.state_project(here, state), plan, version, getuser(), note)
+    if as_json:
+        _print_json(outcome.to_json())
+    else:
+        print(f"version {version} of {model}: {outcome.outcome}", *(f"  {r}" for r in outcome.reasons), sep="\n")
+    if outcome.outcome != "promoted":
+        raise SystemExit(1)
+
+
+@app.command(epilog="Example: tidemill rollback flight_delays --note 'complaints from the hub'")
+def rollback(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    to: Annotated[
+        str | None, typer.Option(help="A version that was promoted before; the previous one if absent.")
+    ] = None,
+    note: Annotated[str, typer.Option(help="Why; kept in the log.")] = "",
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """Move the alias back to an earlier champion; the log says who did."""
+    from getpass import getuser
+
+    from tidemill.cli import registry
+
+    here = project_here()
+    plan = registry.plan_of_model(model, here)
+    entry = registry.rollback(registry.state_project(here, state), plan, to, getuser(), note)
+    if as_json:
+        _print_json(dict(entry.body))
+    else:
+        print(f"{model}: back from version {entry.body['from_version']} to {entry.body['to_version']}")
+
+
+@app.command(epilog="Example: tidemill drift last_month.parquet this_month.parquet")
+def drift(
+    reference: Annotated[Path, typer.Argument(help="The rows to compare with: Parquet or CSV.")],
+    current: Annotated[Path, typer.Argument(help="The rows to judge: Parquet or CSV.")],
+    column: Annotated[list[str] | None, typer.Option(help="Only this column; may be repeated.")] = None,
+    at_least: Annotated[float, typer.Option(help="From this distance on a column has drifted.")] = 0.2,
+    share: Annotated[float, typer.Option(help="Drifted when this share (0 to 1) of the columns has.")] = 0.3,
+    as_json: Json = False,
+) -> None:
+    """Compare two files: the population stability index (PSI) of every column."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tidemill.cli import drift as command
+
+    found = command.report(reference, current, columns=column or None, at_least=at_least, share=share)
+    if as_json:
+        _print_json(found)
+        return
+    table = Table("column", "kind", "psi", "", "", box=None, header_style="bold")
+    for c in sorted(found["columns"], key=lambda c: -(c["psi"] or 0)):
+        psi = "–" if c["psi"] is None else f"{c['psi']:.4f}"
+        table.add_row(c["name"], c["kind"], psi, "drifted" if c["drifted"] else "", c["note"])
+    Console().print(table)
+    drifted = sum(c["drifted"] for c in found["columns"])
+    print(f"\n{drifted} of {len(found['columns'])} columns drifted: {'drift' if found['drifted'] else 'no drift'}")
+
+
+if __name__ == "__main__":
+    main()

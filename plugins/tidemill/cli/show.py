@@ -1,0 +1,138 @@
+"""``tidemill show``: the pipeline as a picture in the terminal."""
+
+from __future__ import annotations
+
+from tidemill.plan.model import DagPlan, Plan, SchedulePlan, TaskPlan
+from tidemill.plan.schedule import PRESETS
+
+
+def draw(plan: Plan) -> str:
+    """The pipeline's DAGs as text: a head with what matters, then the tasks from left to right."""
+    blocks = [_head(plan)]
+    blocks += ["\n".join((_title(dag), *("  " + line for line in draw_dag(dag)))) for dag in plan.dags]
+    return "\n\n".join(blocks)
+
+
+def _head(plan: Plan) -> str:
+    spec = plan.spec
+    window = spec["data"]["window"]
+    lines = [
+        f"{plan.pipeline} ({plan.file})",
+        *([f"  {plan.description}"] if plan.description else []),
+        f"  data      {spec['data']['source']}: {window['train']} to learn from, {window['holdout']} to be judged on",
+        f"  model     {plan.model}@{spec['promote']['alias']}, trained by {spec['train']['code']}",
+        f"  gate      {'; '.join(_gate(metric, gate) for metric, gate in spec['promote']['when'].items())}",
+    ]
+    return "\n".join(lines)
+
+
+def _gate(metric: str, gate: dict[str, object]) -> str:
+    parts = []
+    for key, sign in (("at_least", "≥"), ("at_most", "≤")):
+        if key in gate:
+            parts.append(f"{sign} {gate[key]:g}")
+    gain = gate.get("gain")
+    if isinstance(gain, dict):
+        parts.append(f"gain ≥ {gain['at_least']:g}")
+    worst = gate.get("worst_slice")
+    if isinstance(worst, dict):
+        bound = f"≥ {worst['at_least']:g}" if "at_least" in worst else f"≤ {worst['at_most']:g}"
+        parts.append(f"worst slice {bound}")
+    return f"{metric} {', '.join(parts)}"
+
+
+def _title(dag: DagPlan) -> str:
+    return f"{dag.dag_id}  ·  {describe_schedule(dag.schedule)}"
+
+
+def describe_schedule(schedule: SchedulePlan) -> str:
+    """A schedule in words."""
+    parts = []
+    if schedule.cron:
+        name = next((preset for preset, cron in PRESETS.items() if cron == schedule.cron), schedule.cron)
+        parts.append(name if schedule.timezone == "UTC" else f"{name} ({schedule.timezone})")
+    parts += [f"on {asset.name}" for asset in schedule.assets]
+    text = " or ".join(parts) or "by hand"
+    if schedule.first or schedule.last:
+        first, last = (edge.removesuffix("T00:00:00+00:00") if edge else "" for edge in (schedule.first, schedule.last))
+        text += f", as_of {first} … {last}"
+    return text
+
+
+def draw_dag(dag: DagPlan) -> list[str]:
+    """The tasks in columns by depth; a task stands in the row of the one it follows, others below it."""
+    column = _columns(dag.tasks)
+    row = _rows(dag.tasks, column)
+    width = [max(len(t.task_id) for t in dag.tasks if column[t.task_id] == c) for c in range(max(column.values()) + 1)]
+    grid = [["" for _ in width] for _ in range(max(row.values()) + 1)]
+    for task in dag.tasks:
+        grid[row[task.task_id]][column[task.task_id]] = task.task_id
+    lines = []
+    for r, cells in enumerate(grid):
+        line = ""
+        for c, name in enumerate(cells):
+            left, sign, right = _joint(dag.tasks, column, row, c, r) if c else ("", "", "")
+            onward = _joint(dag.tasks, column, row, c + 1, r)[0] if c + 1 < len(cells) else " "
+            line += left + sign + right + (" " if name and c else right)
+            line += (f"{name} " if name else "").ljust(width[c] + 1, onward)
+        lines.append(line.rstrip())
+    return lines
+
+
+def _columns(tasks: tuple[TaskPlan, ...]) -> dict[str, int]:
+    column: dict[str, int] = {}
+    for task in tasks:
+        column[task.task_id] = 1 + max((column[u] for u in task.upstream), default=-1)
+    return column
+
+
+def _rows(tasks: tuple[TaskPlan, ...], column: dict[str, int]) -> dict[str, int]:
+    row: dict[str, int] = {}
+    taken: set[tuple[int, int]] = set()
+    for task in tasks:
+        r = min((row[u] for u in task.upstream), default=0)
+        while (column[task.task_id], r) in taken:
+            r += 1
+        row[task.task_id] = r
+        taken.add((column[task.task_id], r))
+    return row
+
+
+def _joint(
+    tasks: tuple[TaskPlan, ...], column: dict[str, int], row: dict[str, int], c: int, r: int
+) -> tuple[str, str, str]:
+    """What stands between columns c-1 and c in row r: each edge that crosses there comes from a row and, if it
+    ends in column c, goes to a row; else it goes on in its own."""
+    left, right, spans = False, False, set()
+    for task in tasks:
+        for upstream in task.upstream:
+            if not column[upstream] < c <= column[task.task_id]:
+                continue
+            # An edge changes rows where it leaves its first task if it goes down, where it arrives if it goes up.
+            begin, end = row[upstream], row[task.task_id]
+            if begin == end:
+                now = (begin, end)
+            elif end > begin:
+                now = (begin, end) if c == column[upstream] + 1 else (end, end)
+            else:
+                now = (begin, end) if c == column[task.task_id] else (begin, begin)
+            left, right = left or now[0] == r, right or now[1] == r
+            spans.update((k, k + 1) for k in range(min(now), max(now)))
+    up, down = (r - 1, r) in spans, (r, r + 1) in spans
+    sign = _SIGNS.get((left, right, up, down), " ")
+    return "─" if left else " ", sign, "─" if right else " "
+
+
+_SIGNS = {
+    (True, True, False, False): "─",
+    (True, True, False, True): "┬",
+    (True, True, True, False): "┴",
+    (True, True, True, True): "┼",
+    (False, True, True, False): "└",
+    (False, True, True, True): "├",
+    (False, True, False, True): "┌",
+    (True, False, True, False): "┘",
+    (True, False, True, True): "┤",
+    (True, False, False, True): "┐",
+    (False, False, True, True): "│",
+}

@@ -1,0 +1,73 @@
+"""``tidemill validate``: every mistake in every spec, before anything is deployed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tidemill.cli.locate import Place, UsageProblem, existing, place_of
+from tidemill.discovery import duplicates, find
+from tidemill.spec.errors import SpecError, SpecErrors
+from tidemill.verdict import Verdict, judge
+
+
+def verdicts(paths: list[Path]) -> Iterator[tuple[Path, Verdict]]:
+    """The verdict on each spec file: of a folder, every spec below it; a file that is named is always judged.
+
+    Raises:
+        UsageProblem: a path does not exist, or a folder holds no spec.
+    """
+    for path in paths:
+        place = place_of(existing(path))
+        files = [file for file, _ in find(path.resolve())] if path.is_dir() else [path.resolve()]
+        if not files:
+            raise UsageProblem(f"no spec below {path}: a spec is a YAML file with a top-level `tidemill: 1`")
+        yield from _judged(files, place)
+
+
+def _judged(files: list[Path], place: Place) -> Iterator[tuple[Path, Verdict]]:
+    known = {file for file, _ in find(place.dags)} | set(files)
+    twice = duplicates(sorted(known), place.project.root)
+    for file in files:
+        if file in twice:
+            yield file, Verdict(None, (twice[file],))
+        else:
+            yield file, judge(file, place.dags, place.project)
+
+
+def plan_of(path: Path) -> tuple[Any, Path, Place]:
+    """The plan of one spec file, the file, and where it belongs.
+
+    Raises:
+        SpecErrors: the file has mistakes.
+        UsageProblem: there is no such file.
+    """
+    if path.is_dir():
+        raise UsageProblem(f"{path} is a folder; name one spec file in it")
+    ((file, verdict),) = verdicts([path])
+    if verdict.plan is None:
+        raise SpecErrors(verdict.errors)
+    return verdict.plan, file, place_of(path)
+
+
+def as_json(results: list[tuple[Path, Verdict]]) -> dict[str, Any]:
+    """What ``--json`` prints; ``docs/cli.md`` describes it."""
+    return {
+        "ok": not any(verdict.errors for _, verdict in results),
+        "files": [
+            {
+                "file": str(file),
+                "pipeline": file.stem,
+                "ok": not verdict.errors,
+                "dags": [dag.dag_id for dag in verdict.plan.dags] if verdict.plan else [],
+                "errors": [error.to_json() for error in verdict.errors],
+            }
+            for file, verdict in results
+        ],
+    }
+
+
+def unique_errors(results: list[tuple[Path, Verdict]]) -> list[SpecError]:
+    """Every mistake once: one in ``defaults.yaml`` is found with each pipeline that inherits it."""
+    return list(dict.fromkeys(error for _, verdict in results for error in verdict.errors))
