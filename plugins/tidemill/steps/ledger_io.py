@@ -7,6 +7,7 @@ record's own ``run_id`` is the tracked training run), ``pipeline`` and ``spec_ha
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -36,7 +37,7 @@ def run_key(ctx: StepContext, kind: str) -> str:
     key = f"{kind}/{ctx.dag_id}/{ctx.run_id}"
     if len(key) <= 240:  # a ledger key has at most 255 characters; the attempt's number needs a few
         return key
-    return f"{kind}/{ctx.project.run_folder(ctx.dag_id, ctx.run_id).name}"
+    return f"{kind}/{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def record(

@@ -190,12 +190,9 @@ def _rows(ctx: StepContext, start: datetime, end: datetime) -> pl.DataFrame:
     from tidemill.tools import source
 
     path, data = ctx.project.path(ctx.spec.data.source), ctx.spec.data
-    try:
-        return source.window(path, data.window.column, start, end, order=data.key)
-    except source.SourceError as error:
-        if "has no rows with" not in str(error):
-            raise
+    if source.count_rows(path, data.window.column, start, end) == 0:
         return source.scan(path).head(0).collect()
+    return source.window(path, data.window.column, start, end, order=data.key)
 
 
 def _labelled(ctx: StepContext, rows: pl.DataFrame) -> pl.DataFrame:

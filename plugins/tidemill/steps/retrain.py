@@ -43,7 +43,7 @@ def run(ctx: StepContext) -> Decision:
 
     Raises:
         StepSkipped: the decision is no; its reasons are the message.
-        StepError: ``min_rows`` is asked for, and the source cannot be read or has no training rows at all.
+        StepError: ``min_rows`` is asked for, and the source cannot be read.
     """
     with ctx.open_ledger() as ledger:
         decision = _recorded(ledger, ctx)
@@ -198,8 +198,9 @@ def _training_rows(ctx: StepContext) -> int | None:
     """How many rows the training window has, where ``min_rows`` asks."""
     if ctx.spec.retrain is None or ctx.spec.retrain.min_rows is None:
         return None
-    from tidemill.tools.source import window
+    from tidemill.steps.data import Spans
+    from tidemill.tools.source import count_rows
 
-    asked = ctx.spec.data.window
-    end = asked.holdout.before(ctx.as_of.instant)
-    return window(ctx.project.path(ctx.spec.data.source), asked.column, asked.train.before(end), end).height
+    data = ctx.spec.data
+    spans = Spans.of(data.window, ctx.as_of.instant)
+    return count_rows(ctx.project.path(data.source), data.window.column, spans.start, spans.middle)
