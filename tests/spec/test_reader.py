@@ -431,9 +431,11 @@ def test_texts_are_limited(parser: None) -> None:
     assert len(error.render()) < 1000
 
 
-HOSTILE = ["[", "{", "- ", "? ", "[?", "{?", "? - ", "[a,", "{a: ", '"', "'", 'a: "', "a: |\n", "&a ", "*a ", "!", "!!str ",
-           "%TAG ! x\n", ": ", "a: \n", "? a\n", "- !x\n", "- 1e999\n", '- "\\0"\n', "a: &a [*a]\n", "<<: *a\n", "---\n",
-           "#", "\t", "\r", " ", "\\", "a", "\u2028"]  # fmt: skip
+HOSTILE = [
+    *["[", "{", "- ", "? ", "[?", "{?", "? - ", "[a,", "{a: ", '"', "'", 'a: "', "a: |\n", "&a ", "*a ", "!", "!!str "],
+    *["%TAG ! x\n", ": ", "a: \n", "? a\n", "- !x\n", "- 1e999\n", '- "\\0"\n', "a: &a [*a]\n", "<<: *a\n"],
+    *["---\n", "#", "\t", "\r", " ", "\\", "a", "\u2028"],
+]
 
 CHILD = """
     import resource, sys, time
@@ -457,8 +459,8 @@ CHILD = """
 """
 
 
-def test_a_megabyte_of_malice_costs_a_second_and_200_mb_at_most() -> None:
-    """In a process of its own: what is tested is that it neither crashes nor grows."""
+def test_a_megabyte_of_malice_costs_little() -> None:
+    """In a process of its own, which it must neither crash nor grow; the time is doubled for a busy machine."""
     child = textwrap.dedent(CHILD).format(path=sys.path, pieces=HOSTILE)
     done = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
@@ -507,32 +509,32 @@ def check(data: bytes) -> None:
             assert column - 1 + length <= max(width[line - 1], column)
 
 
-PIECES = st.sampled_from([
-    "a", "b", "key", ": ", ":", "- ", "\n", "\n  ", "\n    ", " ", "\t", "[", "]", "{", "}", ",", "? ", "&x ", "*x", "<<: ",
-    "!!str ", "!x ", "|\n", ">-\n", '"', "'", "#", "1", "1e999", "~", "true", ".nan", "é", "名", "\u200b", "\r\n", "\x85",
-    "---\n", "...\n", "%YAML 1.2\n", "\\", "\\0", "{{", "}}", "@", "%", "\ufeff", "\x00", "\U0001f600", "0x", "\ud7ff", "\u2028",
-])  # fmt: skip
+SYNTAX = [": ", ":", "- ", "\n", "\n  ", "\n    ", " ", "\t", "[", "]", "{", "}", ",", "? ", "&x ", "*x", "<<: ", "|\n"]
+SYNTAX += [">-\n", '"', "'", "#", "!!str ", "!x ", "---\n", "...\n", "%YAML 1.2\n", "\\", "\\0", "{{", "}}", "@", "%"]
+CONTENT = ["a", "b", "key", "1", "1e999", "0x", "~", "true", ".nan", "é", "名", "\U0001f600", "\u200b", "\ud7ff"]
+CONTENT += ["\r\n", "\x85", "\u2028", "\ufeff", "\x00"]
+PIECES = st.sampled_from(SYNTAX + CONTENT)
 
 
-@settings(max_examples=400)
+@settings(deadline=None, max_examples=400)
 @given(st.lists(PIECES, max_size=40).map("".join))
 def test_pieces_of_yaml_never_fail_otherwise(text: str) -> None:
     check(text.encode())
 
 
-@settings(max_examples=200)
+@settings(deadline=None, max_examples=200)
 @given(st.binary(max_size=60))
 def test_bytes_never_fail_otherwise(data: bytes) -> None:
     check(data)
 
 
-@settings(max_examples=200)
+@settings(deadline=None, max_examples=200)
 @given(st.integers(0, len(FLIGHTS)), st.integers(0, 12), st.lists(PIECES, max_size=3).map("".join))
 def test_an_edited_spec_never_fails_otherwise(at: int, removed: int, inserted: str) -> None:
     check((FLIGHTS[:at] + inserted + FLIGHTS[at + removed :]).encode())
 
 
-@settings(max_examples=150)
+@settings(deadline=None, max_examples=150)
 @given(st.lists(PIECES.filter(lambda piece: "\t" not in piece), max_size=25).map("".join))
 def test_both_parsers_agree(text: str) -> None:
     def outcome() -> object:
@@ -549,15 +551,20 @@ def test_both_parsers_agree(text: str) -> None:
 
 KEYS = st.text("abc_-.XYZ09 éñ名前", min_size=1, max_size=8)
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn", "Co", "Cf", "Zl", "Zp"]), max_size=20)
-SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | TEXTS
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS
+)
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=15
 )
 
 
-@settings(max_examples=200)
+@settings(deadline=None, max_examples=200)
 @given(st.dictionaries(KEYS, VALUES, min_size=1, max_size=5), st.sampled_from([None, 2]))
 def test_json_is_yaml(written: dict[str, Any], indent: int | None) -> None:
     text = json.dumps(written, ensure_ascii=False, indent=indent)
-    text = text.replace("Infinity", ".inf")
     assert value(text) == written

@@ -112,10 +112,12 @@ def test_junk_is_refused_in_few_words(read, junk) -> None:  # type: ignore[no-un
 @given(st.one_of(st.text(max_size=30), st.from_regex(r"[0-9.]{1,6} ?[a-zA-Z%$]{0,8}( per [a-z]{1,5})?")))
 def test_no_text_makes_a_reader_fail_otherwise(text: str) -> None:
     for read in READERS:
+        said = ""
         try:
             read(text)
         except UnitError as error:
-            assert error.message.isprintable()
+            said = str(error)
+        assert not said or said.isprintable()
 
 
 def test_zero_passes_where_it_is_asked_for() -> None:
@@ -201,14 +203,9 @@ def test_shares() -> None:
 
 def test_quota_periods_are_utc_calendar_periods() -> None:
     moment = datetime(2013, 8, 15, 13, 45, tzinfo=UTC)  # a Thursday
-    bounds = {
-        period: (
-            units.format_instant(Quota(1, period).start(moment)),
-            units.format_instant(Quota(1, period).end(moment)),
-        )
-        for period in get_args(Period)
-    }
-    assert bounds == {
+    quotas = [Quota(1, period) for period in get_args(Period)]
+    text = units.format_instant
+    assert {quota.period: (text(quota.start(moment)), text(quota.end(moment))) for quota in quotas} == {
         "day": ("2013-08-15", "2013-08-16"),
         "week": ("2013-08-12", "2013-08-19"),
         "month": ("2013-08-01", "2013-09-01"),
