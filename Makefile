@@ -48,6 +48,7 @@ format: setup ## put the code into the house's format and mend what ruff can
 
 lock: setup ## resolve pyproject.toml into the lock files (UPGRADE=1 raises everything)
 	@scripts/lock.sh $(if $(UPGRADE),--upgrade)
+	@scripts/setup.sh
 
 compose-env: ## write .env with fresh secrets for docker-compose.yaml
 	@scripts/compose-env.sh
