@@ -134,13 +134,14 @@ class Document:
         node: Located = self.root
         label: Located | None = None
         for part in path:
-            children = node.children if isinstance(node, Branch) else None
-            if isinstance(children, dict) and part in children:
-                assert isinstance(node, Branch)
-                assert isinstance(part, str)
-                node, label = children[part], node.keys[part]
+            if not isinstance(node, Branch):
+                key = True
+                break
+            children = node.children
+            if isinstance(children, dict) and isinstance(part, str) and part in children:
+                label, node = node.keys[part], children[part]
             elif isinstance(children, list) and isinstance(part, int) and 0 <= part < len(children):
-                node, label = children[part], None
+                label, node = None, children[part]
             else:
                 key = True
                 break
