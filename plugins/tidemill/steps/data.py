@@ -6,6 +6,7 @@ before it, so that the two never overlap.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,12 +18,13 @@ from tidemill.steps.context import StepContext, StepError, StepSkipped
 if TYPE_CHECKING:
     import polars as pl
 
+    from tidemill.ledger import Entry
     from tidemill.spec.models import Spec, Window
 
 
 @dataclass(frozen=True)
 class Spans:
-    """The window's three bounds in UTC: training rows lie in [start, middle), the holdout in [middle, end)."""
+    """The window in UTC: training rows lie in [start, middle), the holdout in [middle, end)."""
 
     start: datetime
     middle: datetime
@@ -67,7 +69,7 @@ def run(ctx: StepContext) -> DataVersion:
     with ctx.open_ledger() as ledger:
         record(ledger, ctx, "data_version", result)
     _check_superseded(ctx, version)
-    ctx.log.info("data version %s: %d training rows, %d in the holdout", version, train.height, holdout.height)
+    ctx.log.info("data version %s: %d training, %d holdout rows", version, train.height, holdout.height)
     return result
 
 
@@ -99,9 +101,9 @@ def _check_key(path: Path, key: list[str], rows: pl.DataFrame) -> None:
     if counted.height:
         example = ", ".join(f"{name}={value!r}" for name, value in zip(key, counted.row(0), strict=False))
         raise StepError(
-            f"{path}: the key ({named}) does not identify the window's rows: {counted.height:,} keys occur more "
-            f"than once, in {counted['len'].sum():,} rows; e.g. {example} in {counted['len'][0]:,}. Remove the "
-            "duplicates, or name more columns in data.key."
+            f"{path}: the key ({named}) does not identify the window's rows: {counted.height:,} keys occur "
+            f"more than once, in {counted['len'].sum():,} rows; e.g. {example} in {counted['len'][0]:,}. "
+            "Remove the duplicates, or name more columns in data.key."
         )
 
 
@@ -111,8 +113,8 @@ def _check_target(path: Path, target: str, parts: dict[str, pl.DataFrame]) -> No
         present = values.fill_nan(None) if values.dtype.is_float() else values
         if present.null_count() == rows.height:
             raise StepError(
-                f'{path}: the target "{target}" has no value in any of the {rows.height:,} {name} rows. Are the '
-                "labels of this window there yet? Check evaluate.target and data.window."
+                f'{path}: the target "{target}" has no value in any of the {rows.height:,} {name} rows. Are '
+                "the labels of this window there yet? Check evaluate.target and data.window."
             )
 
 
@@ -141,27 +143,16 @@ def _check_superseded(ctx: StepContext, version: str) -> None:
     from tidemill.steps.code import code_version
     from tidemill.steps.ledger_io import record
 
-    same = {
-        "data_version": version,
-        "spec_hash": ctx.spec_hash,
-        "code_version": code_version(ctx.project.root),
-    }
+    code = code_version(ctx.project.root)
+    same = {"data_version": version, "spec_hash": ctx.spec_hash, "code_version": code}
     with ctx.open_ledger() as ledger:
         entries = ledger.entries(ctx.model, kinds={views.PROMOTION, views.ROLLBACK})
-        # A run that is cleared after its own promotion is no second training.
-        own = {"dag_id": ctx.dag_id, "dag_run": ctx.run_id}
-        done = [
-            e
-            for e in entries
-            if e.kind == views.PROMOTION and e.as_of == ctx.as_of.instant and e.body.get("outcome") != "superseded"
-            if all(e.body.get(k) == v for k, v in same.items()) and any(e.body.get(k) != v for k, v in own.items())
-        ]
-        if not done:
+        first = next((e.body for e in entries if _is_another_training(ctx, e, same)), None)
+        if first is None:
             return
-        first = done[0].body
         why = (
-            f"version {first['version']} was trained by run {first.get('dag_run')} on the same data, spec and "
-            f"code, for the same as_of, and {first['outcome']}"
+            f"run {first.get('dag_run')} trained version {first['version']} on the same data, spec and code "
+            f"for the same as_of; it was {first['outcome']}"
         )
         champion = views.champion(entries)
         promotion = Promotion(
@@ -172,6 +163,16 @@ def _check_superseded(ctx: StepContext, version: str) -> None:
             champion_before=None if champion is None else str(champion.body["version"]),
             data_version=version,
         )
-        extra = {"code_version": same["code_version"]}
-        record(ledger, ctx, views.PROMOTION, promotion, extra=extra)
+        record(ledger, ctx, views.PROMOTION, promotion, extra={"code_version": code})
     raise StepSkipped(f"superseded: {why}", promotion)
+
+
+def _is_another_training(ctx: StepContext, entry: Entry, same: Mapping[str, str]) -> bool:
+    """Whether the entry ends a training of the same, in a run that is not this one, cleared and run again."""
+    body = entry.body
+    return (
+        body.get("outcome") in ("promoted", "refused")
+        and entry.as_of == ctx.as_of.instant
+        and all(body.get(name) == value for name, value in same.items())
+        and (body.get("dag_id"), body.get("dag_run")) != (ctx.dag_id, ctx.run_id)
+    )

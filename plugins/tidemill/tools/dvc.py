@@ -2,12 +2,12 @@
 
     <state>/dvc/.dvc/cache/files/md5    the cache
     <state>/dvc/remote/files/md5        the remote
-    <state>/dvc/versions/<md5>.dvc      one pin a version: `dvc pull` in <state>/dvc finds it, `dvc gc` keeps it
+    <state>/dvc/versions/<md5>.dvc      one pin a version: `dvc pull` finds it there, `dvc gc` keeps it
     <state>/dvc/data/<version>          what `fetch` hands out
 
 A version is the hash DVC gives the folder (`<md5>.dir`); equal bytes are one version. Whatever was killed
-half-way is found by its hash and done again: every object is re-read before it is relied upon, since DVC itself
-trusts a cached object by its file mode.
+half-way is found by its hash and done again: every object is read again before it is relied upon, since DVC
+itself trusts a cached object by its file mode.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from tidemill.steps.context import StepError
 
 if TYPE_CHECKING:
+    from dvc_data.hashfile.tree import Tree
+
     from tidemill.project import Project
 
 FILES: Final = ("holdout.parquet", "train.parquet")
@@ -74,7 +76,7 @@ class DvcStore:
         Repeatable at no cost but reading: what is stored already and undamaged is left alone.
 
         Raises:
-            DvcError: the folder is not of that form; the disk is full (naming the folder, and the bytes needed
+            DvcError: the folder is not of that form; the disk is full (with the folder, and the bytes needed
                 and free); or another process holds the store for ten minutes.
         """
         found = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else None
@@ -110,8 +112,8 @@ class DvcStore:
         problems = _problems(self._remote, _checked(version))
         if problems:
             raise DataChanged(
-                f"data version {version} is not what was versioned: {'; '.join(problems)}. Restore the remote "
-                "from a backup, or version the data anew."
+                f"data version {version} is not what was versioned: {'; '.join(problems)}. Restore the "
+                "remote from a backup, or version the data anew."
             )
 
     @property
@@ -127,7 +129,8 @@ class DvcStore:
         from dvc_objects.fs.local import localfs
 
         cache = _objects(self._cache)
-        staged, _, tree = build(cache, str(folder), localfs, "md5")
+        staged, _, built = build(cache, str(folder), localfs, "md5")
+        tree = cast("Tree", built)  # a folder always gives one
         version = _checked(tree.oid)
         sizes = {entry.value: (folder / name).stat().st_size for (name,), _, entry in tree}
         sizes[version] = len(tree.as_bytes())  # last: a version exists once all of it does
@@ -159,7 +162,7 @@ class DvcStore:
         if not _problems(self._cache, version):
             return
         self.verify(version)
-        _LOG.warning("data version %s is missing or damaged in %s: taken from the remote", version, self._cache)
+        _LOG.warning("data version %s is damaged in %s: taken from the remote", version, self._cache)
         oids = [*_tree(self._remote, version).values(), version]
         sizes = {oid: _object(self._remote, oid).stat().st_size for oid in oids}
         self._put(_objects(self._remote), self._cache, sizes)
@@ -221,28 +224,30 @@ class DvcStore:
 
 @contextmanager
 def room(folder: Path, needed: int = 0) -> Iterator[None]:
-    """Anything that writes to `folder`, `needed` bytes in all if that is known: no room for it is a DvcError.
+    """Anything that writes to `folder` (made if needed), `needed` bytes in all if that is known: no room for it is a DvcError.
 
     Raises:
         DvcError: there is no such room, or it ran out inside, or the disk failed otherwise.
     """
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise _no_room(folder, needed, free)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if needed > shutil.disk_usage(folder).free:
+            raise _no_room(folder, needed)
         yield
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _no_room(folder, needed, shutil.disk_usage(folder).free) from e
+            raise _no_room(folder, needed) from e
         raise DvcError(f"data cannot be versioned in {folder}: {e}.") from e
 
 
-def _no_room(folder: Path, needed: int, free: int) -> DvcError:
+def _no_room(folder: Path, needed: int) -> DvcError:
+    folder = next(each for each in (folder, *folder.parents) if each.exists())
+    free = shutil.disk_usage(folder).free
     wanted = f"{needed:,} bytes needed, " if needed else ""
     inodes = "" if os.statvfs(folder).f_favail else " and no free inodes"
     return DvcError(
-        f"no room to version the data in {folder}: {wanted}{free:,} bytes free{inodes}. Make room on that disk, "
-        "or set TIDEMILL_STATE to a folder on another one; then run this task again."
+        f"no room to version the data in {folder}: {wanted}{free:,} bytes free{inodes}. Make room on that "
+        "disk, or set TIDEMILL_STATE to a folder on another one; then run this task again."
     )
 
 
@@ -256,7 +261,7 @@ def _objects(path: Path) -> Any:
     from dvc_data.hashfile.db import get_odb
     from dvc_objects.fs.local import localfs
 
-    return get_odb(localfs, str(path))
+    return get_odb(localfs, str(path))  # type: ignore[no-untyped-call]
 
 
 def _object(store: Path, oid: str) -> Path:

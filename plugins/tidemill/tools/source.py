@@ -157,13 +157,15 @@ def write(frame: pl.DataFrame, path: Path) -> None:
     import pyarrow.parquet as pq
 
     try:
-        # The codes of a categorical follow the order in which a process met the values: not a property of rows.
+        # A categorical's codes follow the order in which a process met the values: no property of the rows.
         table = frame.with_columns(pl.col(pl.Categorical).cast(pl.String)).to_arrow(
             compat_level=pl.CompatLevel.oldest()
         )
         pq.write_table(table.combine_chunks(), path, compression="zstd", row_group_size=_ROW_GROUP)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException) as e:
-        raise SourceError(f"the rows cannot be written as Parquet: {_first_line(e)}") from e
+        odd = (f'"{n}" {t}' for n, t in frame.schema.items() if t.is_nested() or t in (pl.Int128, pl.UInt128))
+        why = f"{_first_line(e)}; look at {printable(', '.join(odd) or 'the types of its columns')}"
+        raise SourceError(f"the rows cannot be written as Parquet: {why}.") from e
 
 
 def _parquet_files(folder: Path) -> list[Path]:
@@ -244,7 +246,7 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as e:
         # A damaged file makes the reader panic, which is no Exception.
-        raise SourceError(f"{path} cannot be read: {_first_line(e)}. Check the file, or write it anew.") from e
+        raise SourceError(f"{path} cannot be read: {_first_line(e)}. Check it, or write it anew.") from e
 
 
 def _first_line(error: BaseException) -> str:
