@@ -42,13 +42,16 @@ def place_of(path: Path) -> Place:
     return Place(dags, project)
 
 
-def project_here() -> Project:
-    """The project that the command was started in: the nearest folder upwards that holds ``dags`` or ``include``."""
+def folder_here() -> Path:
+    """The nearest folder upwards that holds ``dags`` or ``include``, else the one the command was started in."""
     here = Path.cwd().resolve()
-    for folder in (here, *here.parents):
-        if (folder / "dags").is_dir() or (folder / "include").is_dir():
-            return Project.of(folder / "dags")
-    return Project.of(here)
+    folders = (f for f in (here, *here.parents) if (f / "dags").is_dir() or (f / "include").is_dir())
+    return next(folders, here)
+
+
+def project_here() -> Project:
+    """The project that the command was started in."""
+    return Project.of(folder_here() / "dags")
 
 
 def existing(path: Path) -> Path:

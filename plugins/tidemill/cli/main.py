@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from tidemill.cli.locate import UsageProblem, project_here
+from tidemill.cli.locate import UsageProblem, folder_here, project_here
 
 app = typer.Typer(
     name="tidemill",
@@ -111,9 +111,11 @@ def new(
     """Write a working pipeline to start from: spec, training code, sample data, expectations and tests."""
     from tidemill.cli.new import write
 
-    for path in write(name, provider, project_here()):
+    written = write(name, provider, folder_here())
+    for path in written:
         print(f"wrote {path}")
-    print(f"\ntry it:   tidemill run dags/{name}.yaml\ntest it:  pytest tests/test_{name}.py")
+    test = next(path for path in written if path.parent.name == "tests")
+    print(f"\ntry it:   tidemill run dags/{name}.yaml\ntest it:  pytest {test}")
 
 
 @app.command(epilog="Example: tidemill run dags/flight_delays.yaml --as-of 2013-07-01")
