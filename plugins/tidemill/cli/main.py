@@ -96,8 +96,15 @@ def show(file: SpecFile, as_json: Json = False) -> None:
 
 
 @app.command(epilog="Example: tidemill schema > include/schemas/tidemill-1.json")
-def schema() -> None:
+def schema(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the language reference instead.")] = False,
+) -> None:
     """Print the JSON Schema of the language, for editors."""
+    if markdown:
+        from tidemill.spec.reference import reference
+
+        print(reference(), end="")
+        return
     from tidemill.spec.schema import schema as make
 
     _print_json(make())
