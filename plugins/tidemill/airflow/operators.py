@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from tidemill.airflow.links import MlflowLink
 from tidemill.plan.model import Plan
 from tidemill.project import Project
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG
     from airflow.sdk.definitions.context import Context
 
+    from tidemill.records import Record
     from tidemill.steps.context import StepContext, TriggerFacts
 
 _COLOURS = {
@@ -27,6 +29,9 @@ _COLOURS = {
     "promote": "#d0e0f5",
     "register": "#d0e0f5",
 }
+
+_LINKED = frozenset({"train", "register", "promote"})
+"""The steps whose task links to what it made in MLflow."""
 
 
 class StepOperator(BaseOperator):
@@ -42,6 +47,9 @@ class StepOperator(BaseOperator):
         self.earlier = earlier
         self.project = project
         self.said = ""
+        self.mlflow_address: str | None = None
+        if step in _LINKED:
+            self.operator_extra_links = (MlflowLink(),)
         self.ui_color = _COLOURS.get(step, "#ffffff")
 
     @property
@@ -65,8 +73,9 @@ class StepOperator(BaseOperator):
         from tidemill.steps.context import StepError, StepSkipped
 
         step = import_module(f"tidemill.steps.{self.step}")
+        ctx = self._context(context)
         try:
-            record = step.run(self._context(context))
+            record = step.run(ctx)
         except StepSkipped as skipped:
             self.said = str(skipped)
             if skipped.record is not None:
@@ -79,6 +88,8 @@ class StepOperator(BaseOperator):
         if isinstance(record, RetrainRequest):
             for outlet in self.outlets:
                 context["outlet_events"][outlet].extra = value
+        if self.step in _LINKED:
+            self.mlflow_address = _address(ctx, record)
         return value
 
     def _context(self, context: Context) -> StepContext:
@@ -109,6 +120,23 @@ class StepOperator(BaseOperator):
             answer=values.get("approve"),
             log=logging.getLogger(f"tidemill.{self.step}"),
         )
+
+
+def _address(ctx: StepContext, record: Record) -> str | None:
+    """Where a run or model version is seen in MLflow; ``None`` where MLflow is no server."""
+    from tidemill.records import Run
+    from tidemill.steps.context import StepError
+    from tidemill.tools.mlflow import open_mlflow
+
+    mlflow = open_mlflow(ctx.connections, ctx.project)
+    try:
+        if isinstance(record, Run):
+            return mlflow.run_link(record.run_id)
+        version = getattr(record, "version", "")
+        return mlflow.version_link(ctx.model, version) if version else None
+    except StepError as error:
+        ctx.log.warning("no link to MLflow: %s", error)
+        return None
 
 
 def _trigger(context: Context) -> TriggerFacts:
