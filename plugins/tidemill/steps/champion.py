@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tidemill.ledger import Ledger
     from tidemill.tools.mlflow import Mlflow
 
+NONE = "none"
+"""What a rollback goes to that leaves no champion at all."""
 HEAD_TAG = "tidemill.ledger_head"
 """On the champion's version: the hash of the ledger's last entry when the alias was last set or confirmed."""
 
@@ -65,11 +67,23 @@ def repair_alias(ledger: Ledger, mlflow: Mlflow, model: str, alias: str) -> str 
             if current is not None:
                 mlflow.delete_alias(model, alias)
         else:
-            if current != version:
-                mlflow.set_alias(model, alias, version)
-            mlflow.tag_version(model, version, {HEAD_TAG: entries[-1].hash})
+            _point(mlflow, model, alias, version, current, entries[-1].hash)
         if version_of(champion(ledger.entries(model))) == version:
             return version
+
+
+def _point(mlflow: Mlflow, model: str, alias: str, version: str, current: str | None, head: str) -> None:
+    try:
+        if current != version:
+            mlflow.set_alias(model, alias, version)
+        mlflow.tag_version(model, version, {HEAD_TAG: head})
+    except StepError as error:
+        if error.retry:
+            raise
+        raise StepError(
+            f"By the ledger version {version} of {model!r} is champion, but its alias cannot be set: {error}. If "
+            f"that version was removed on purpose: `tidemill rollback {model}`, to another version or to none."
+        ) from error
 
 
 def rollback(
@@ -83,7 +97,7 @@ def rollback(
     note: str = "",
     as_of: datetime | None = None,
 ) -> Entry:
-    """Go back to the previous champion, or to a version that was promoted before, and move the alias.
+    """Go back to the previous champion, to a version that was promoted before, or to ``none``; move the alias.
 
     ``as_of`` is the instant from which on it counts; without one how far the model's time has come: the latest
     ``as_of`` of a promotion, rollback or drift report. Returns the ledger entry, of the kind ``rollback``.
@@ -98,7 +112,7 @@ def rollback(
         now = version_of(champion(entries))
         target = _target(model, entries, now, to)
         when = _when(entries, as_of)
-        body = {"from_version": now, "to_version": target, "by": by, "note": note}
+        body = {"from_version": now, "to_version": None if target == NONE else target, "by": by, "note": note}
         try:
             entry = ledger.append(model, ROLLBACK, body, as_of=when, expect_head=entries[-1].hash)
         except HeadMoved:
@@ -114,8 +128,13 @@ def _target(model: str, entries: Sequence[Entry], now: str | None, to: str | Non
     if to is None:
         previous = version_of(previous_champion(entries))
         if previous is None:
-            raise StepError(f"Version {now} of {model!r} is the first champion: there is none to roll back to.")
+            raise StepError(
+                f"Version {now} of {model!r} is the first champion: there is none before it to roll back to. To have "
+                f"no champion at all: `tidemill rollback {model} --to {NONE}`."
+            )
         return previous
+    if to == NONE:
+        return NONE
     if to == now:
         raise StepError(f"Version {to} of {model!r} is the champion already.")
     if to not in promoted:
