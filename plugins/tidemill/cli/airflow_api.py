@@ -87,7 +87,8 @@ class AirflowApi:
 
     def dag(self, dag_id: str) -> dict[str, Any]:
         """A DAG with its details. Raises NotFound."""
-        return self._call("GET", f"/api/v2/dags/{_q(dag_id)}/details")
+        found: dict[str, Any] = self._call("GET", f"/api/v2/dags/{_q(dag_id)}/details")
+        return found
 
     def pause(self, dag_id: str, paused: bool) -> None:
         """Pause a DAG, or let it run again."""
@@ -98,14 +99,18 @@ class AirflowApi:
         found = self._call("GET", "/api/v2/importErrors", params={"limit": 100})
         return {e["filename"]: e["stack_trace"] for e in found["import_errors"]}
 
-    def start(self, dag_id: str, run_id: str | None, conf: Mapping[str, Any], note: str | None = None) -> dict[str, Any]:
+    def start(
+        self, dag_id: str, run_id: str | None, conf: Mapping[str, Any], note: str | None = None
+    ) -> dict[str, Any]:
         """Start a run. Raises Conflict if there is a run of that id."""
         body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf), "note": note}
-        return self._call("POST", f"/api/v2/dags/{_q(dag_id)}/dagRuns", json=body)
+        started: dict[str, Any] = self._call("POST", f"/api/v2/dags/{_q(dag_id)}/dagRuns", json=body)
+        return started
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """A run. Raises NotFound."""
-        return self._call("GET", _run(dag_id, run_id))
+        found: dict[str, Any] = self._call("GET", _run(dag_id, run_id))
+        return found
 
     def runs(self, dag_id: str, *, states: Iterable[str] = ()) -> list[dict[str, Any]]:
         """The last hundred runs of a DAG, the newest first; in any or in some states."""
@@ -147,7 +152,11 @@ class AirflowApi:
 
     def link(self, dag_id: str, run_id: str | None = None, task_id: str | None = None) -> str:
         """Where a DAG, a run or a task is seen in Airflow's pages."""
-        parts = [f"/dags/{_q(dag_id)}", f"/runs/{_q(run_id)}" if run_id else "", f"/tasks/{_q(task_id)}" if task_id else ""]
+        parts = [
+            f"/dags/{_q(dag_id)}",
+            f"/runs/{_q(run_id)}" if run_id else "",
+            f"/tasks/{_q(task_id)}" if task_id else "",
+        ]
         return self.url + "".join(parts)
 
     def _client(self) -> httpx.Client:
@@ -192,15 +201,17 @@ class AirflowApi:
         import httpx
 
         try:
-            for attempt in (1, 2):
-                headers = {"Authorization": f"Bearer {self._login()}"} if login else {}
-                response = self._client().request(method, path, headers=headers, **request)
-                if response.status_code != 401 or attempt == 2 or not login:
-                    break
-                self._token = None
+            response = self._request(method, path, login, request)
+            if response.status_code == 401 and login:
+                self._token = None  # it has run out, or the server was set up anew
+                response = self._request(method, path, login, request)
         except httpx.HTTPError as error:
             return None, f"Airflow at {self.url} does not answer ({type(error).__name__}: {error})"
         return response, f"Airflow at {self.url} answers {response.status_code} to {method} {path}"
+
+    def _request(self, method: str, path: str, login: bool, request: Mapping[str, Any]) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self._login()}"} if login else {}
+        return self._client().request(method, path, headers=headers, **request)
 
     def _login(self) -> str:
         if self._token is None:

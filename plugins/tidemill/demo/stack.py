@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -275,10 +275,8 @@ def _states(address: LocalStack) -> dict[str, str]:
 
     states = {MLFLOW: "no answer", **dict.fromkeys(AIRFLOW, "no answer")}
     with httpx.Client(trust_env=False, timeout=5) as client:
-        try:
+        with suppress(httpx.HTTPError):
             states[MLFLOW] = "healthy" if client.get(f"{address.mlflow}/health").is_success else "not healthy"
-        except httpx.HTTPError:
-            pass
         try:
             answer = client.get(f"{address.airflow}/api/v2/monitor/health")
             health = answer.json() if answer.is_success else {}
