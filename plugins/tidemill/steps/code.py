@@ -39,7 +39,5 @@ def git_commit(root: Path) -> str | None:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(root), *arguments], capture_output=True, check=True, text=True, timeout=10
-    )
+    done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=True, text=True, timeout=10)
     return done.stdout.strip()

@@ -121,7 +121,7 @@ class Predictor:
             raise StepError(f"{self.name} gave {count:,} predictions for {len(rows):,} rows")
         return raw
 
-    def _columns(self, values: Any, classes: Sequence[Label]) -> Any:
+    def _columns(self, values: np.ndarray[Any, Any], classes: Sequence[Label]) -> np.ndarray[Any, Any]:
         """Probabilities as (rows, classes): a single column is the positive class, columns are put in order."""
         import numpy as np
 
@@ -146,7 +146,7 @@ def _look_like_probabilities(raw: Any, classes: int) -> bool:
     if values.dtype.kind != "f":
         return False
     if values.ndim == 2 and values.shape[1] > 1:
-        return values.shape[1] == classes
+        return bool(values.shape[1] == classes)
     flat = values[np.isfinite(values)]
     return bool(classes == 2 and flat.size and ((flat >= 0) & (flat <= 1)).all() and not np.isin(flat, (0, 1)).all())
 

@@ -1,0 +1,216 @@
+"""The user's training function, run as a job and tracked as an MLflow run that a retry goes on with."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tidemill.ledger import views
+from tidemill.platforms.ports import Job, JobError
+from tidemill.records import DataVersion, Run
+from tidemill.runtime.files import BadFile, Result, result_of
+from tidemill.steps.code import code_version, git_commit
+from tidemill.steps.context import StepContext, StepError
+from tidemill.steps.ledger_io import record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tidemill.tools.mlflow import Mlflow, TrackedRun
+
+_SAMPLE_ROWS = 1000
+_NAME_DIGITS = 8
+
+
+def run(ctx: StepContext) -> Run:
+    """Train once for the DAG run: what an earlier attempt finished is taken, not made again.
+
+    An attempt can end anywhere. A finished tracked run with the same data, code, spec and seed is adopted; a
+    training that finished but was not logged is logged from what it left; else the function is called.
+
+    Raises:
+        StepError: the function failed (``retry`` if that was not its own fault); the model cannot be loaded or
+            cannot predict; the data or MLflow cannot be reached (``retry``).
+    """
+    from tidemill.tools.mlflow import open_mlflow
+
+    data = ctx.result(DataVersion)
+    same = {
+        "tidemill.data_version": data.version,
+        "tidemill.code_version": code_version(ctx.project.root),
+        "tidemill.spec_hash": ctx.spec_hash,
+        "tidemill.seed": str(ctx.spec.train.seed),
+    }
+    with _alone(ctx):
+        mlflow = open_mlflow(ctx.connections, ctx.project)
+        tracked = mlflow.start_or_resume_run(
+            experiment=ctx.pipeline,
+            name=f"{ctx.pipeline} {ctx.as_of.instant:%Y-%m-%d %H:%M}",
+            dag_id=ctx.dag_id,
+            dag_run=ctx.run_id,
+            same=same,
+            tags=_tags(ctx),
+        )
+        place = _Place.of(ctx, same)
+        if not tracked.finished:
+            tracked = _train(ctx, mlflow, tracked, data, place)
+        else:
+            ctx.log.info("run %s has trained this already", tracked.run_id)
+        trained = _record(ctx, tracked, same)
+        with ctx.open_ledger() as ledger:
+            record(ledger, ctx, views.RUN, trained)
+    link = mlflow.run_link(trained.run_id)
+    ctx.log.info("run %s%s", trained.run_id, f": {link}" if link else "")
+    return trained
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where one training happens: attempts with the same data, code, spec and seed share it."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, ctx: StepContext, same: Mapping[str, str]) -> _Place:
+        digest = hashlib.sha256("\n".join(same.values()).encode()).hexdigest()[:_NAME_DIGITS]
+        return cls(ctx.scratch("train") / digest)
+
+    @property
+    def output(self) -> Path:
+        """What the job fills."""
+        return self.folder / "output"
+
+    @property
+    def checkpoint(self) -> Path:
+        """What survives attempts."""
+        return self.folder / "checkpoint"
+
+    def finished(self) -> Result | None:
+        """The result of a job that ended well here."""
+        try:
+            result = Result.read(result_of(self.output))
+        except BadFile:
+            return None
+        return result if result.failure is None and result.model is not None else None
+
+
+def _train(ctx: StepContext, mlflow: Mlflow, tracked: TrackedRun, data: DataVersion, place: _Place) -> TrackedRun:
+    from tidemill.tools.dvc import DvcStore
+
+    folder = DvcStore(ctx.project).fetch(data.version)
+    try:
+        result = place.finished()
+        if result is None:
+            result = _run_job(ctx, place, folder)
+        else:
+            ctx.log.info("an earlier attempt trained this; its model is logged now")
+        mlflow.log(tracked.run_id, ctx.spec.train.params, result.metrics)
+        _log_model(ctx, mlflow, tracked, result, place, folder)
+        mlflow.tag_run(tracked.run_id, {"tidemill.seconds": repr(result.seconds)})
+        mlflow.end_run(tracked.run_id)
+    except StepError:
+        with contextlib.suppress(StepError):  # the error is the news, not that MLflow could not be told of it
+            mlflow.end_run(tracked.run_id, failed=True)
+        raise
+    shutil.rmtree(place.folder, ignore_errors=True)
+    return mlflow.tracked(tracked.run_id)
+
+
+def _run_job(ctx: StepContext, place: _Place, folder: Path) -> Result:
+    shutil.rmtree(place.output, ignore_errors=True)
+    train = ctx.spec.train
+    job = Job(
+        name=f"{ctx.dag_id}-{ctx.run_id}-{ctx.task_id}-{ctx.try_number}",
+        code=train.code,
+        root=ctx.project.root,
+        train=folder / "train.parquet",
+        holdout=folder / "holdout.parquet",
+        output=place.output,
+        checkpoint=place.checkpoint,
+        params=train.params,
+        seed=train.seed,
+        resources=train.resources,
+        timeout=train.timeout,
+    )
+    try:
+        ctx.jobs.run(job, ctx.log.info)
+        return Result.read(result_of(place.output))
+    except JobError as e:
+        if e.detail:
+            ctx.log.error("%s", e.detail.rstrip())
+        raise StepError(str(e), retry=not e.user) from None
+    except BadFile as e:
+        raise StepError(f"the job left no result that can be read: {e}", retry=True) from None
+
+
+def _log_model(
+    ctx: StepContext, mlflow: Mlflow, tracked: TrackedRun, result: Result, place: _Place, folder: Path
+) -> None:
+    import polars as pl
+
+    from tidemill.steps.scoring import classes_of
+
+    if tracked.model_uri is not None:
+        return
+    evaluate = ctx.spec.evaluate
+    classification = evaluate.task == "classification"
+    classes = None
+    if classification:
+        target = pl.read_parquet(folder / "train.parquet", columns=[evaluate.target])[evaluate.target]
+        classes = classes_of(target)
+    mlflow.log_model(
+        tracked.run_id,
+        place.output / str(result.model),
+        sample=_sample(folder / "holdout.parquet", evaluate.target),
+        classification=classification,
+        classes=classes,
+    )
+
+
+def _sample(holdout: Path, target: str) -> pd.DataFrame:
+    import polars as pl
+
+    frame: Any = pl.scan_parquet(holdout).head(_SAMPLE_ROWS).drop(target).collect()
+    return frame.to_pandas()  # type: ignore[no-any-return]
+
+
+def _tags(ctx: StepContext) -> dict[str, str]:
+    tags = {"tidemill.pipeline": ctx.pipeline, "tidemill.as_of": ctx.as_of.instant.isoformat()}
+    commit = git_commit(ctx.project.root)
+    return tags if commit is None else {**tags, "tidemill.git_commit": commit}
+
+
+def _record(ctx: StepContext, tracked: TrackedRun, same: Mapping[str, str]) -> Run:
+    assert tracked.model_uri is not None
+    return Run(
+        run_id=tracked.run_id,
+        experiment=ctx.pipeline,
+        data_version=same["tidemill.data_version"],
+        code_version=same["tidemill.code_version"],
+        spec_hash=ctx.spec_hash,
+        seed=ctx.spec.train.seed,
+        params=ctx.spec.train.params,
+        metrics=tracked.metrics,
+        model_uri=tracked.model_uri,
+        seconds=float(tracked.tags.get("tidemill.seconds", "0")),
+    )
+
+
+@contextlib.contextmanager
+def _alone(ctx: StepContext) -> Iterator[None]:
+    """Only one attempt at a time: Airflow may start another while it believes the first to be dead.
+
+    The lock goes with the process that holds it, however it ends.
+    """
+    with open(ctx.scratch("train") / ".lock", "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StepError("another attempt of this training is still running on this machine", retry=True) from None
+        yield
