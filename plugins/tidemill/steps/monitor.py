@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -102,8 +102,8 @@ def _judge(
     if labelled.height < settings.min_rows:
         few = f"{labelled.height:,} of {rows.height:,} rows have a target, min_rows is {settings.min_rows:,}"
         return _with(report, f"performance is not judged: {few}")
-    report = dataclasses.replace(report, performance=_score(ctx, settings, mlflow, version, labelled))
-    report = _performance(settings, report)
+    performance, missing = _score(ctx, settings, mlflow, version, labelled)
+    report = _performance(settings, dataclasses.replace(report, performance=performance), missing)
     return _previous(ctx, settings, report, labelled, entries, mlflow) if settings.compare_previous else report
 
 
@@ -132,12 +132,13 @@ def _drift(
     return _with(report, f"{found.why()}; {asked}", fired="drift" if found.drifted else None)
 
 
-def _performance(settings: Monitor, report: MonitorReport) -> MonitorReport:
+def _performance(settings: Monitor, report: MonitorReport, missing: Mapping[str, str]) -> MonitorReport:
     assert report.performance is not None
     for metric, bound in (settings.performance or {}).items():
         value = report.performance.metrics.get(metric)
         if value is None or not math.isfinite(value):
-            report = _with(report, f"{metric} does not exist on the {report.labelled:,} rows that have a target")
+            why = missing.get(metric, "it is not a finite number")
+            report = _with(report, f"{metric} is not judged on the {report.labelled:,} rows that have a target: {why}")
             continue
         for text, met in _bounds(metric, value, bound):
             report = _with(report, text, fired=None if met else "performance")
@@ -168,21 +169,24 @@ def _previous(
         return report
     version = str(before.body["version"])
     try:
-        return dataclasses.replace(report, previous=_score(ctx, settings, mlflow, version, labelled))
+        return dataclasses.replace(report, previous=_score(ctx, settings, mlflow, version, labelled)[0])
     except StepError as error:
         if error.retry:
             raise
         return _with(report, f"the previous champion, version {version}, could not be scored: {error}")
 
 
-def _score(ctx: StepContext, settings: Monitor, mlflow: Mlflow, version: str, labelled: pl.DataFrame) -> Performance:
-    from tidemill.steps.scoring import score
+def _score(
+    ctx: StepContext, settings: Monitor, mlflow: Mlflow, version: str, labelled: pl.DataFrame
+) -> tuple[Performance, dict[str, str]]:
+    """One version's metrics on the rows, and why those that do not exist there do not."""
+    from tidemill.steps.scoring import score_with_reasons
 
     evaluate = ctx.spec.evaluate
     metrics = list(dict.fromkeys([*evaluate.metrics, *(settings.performance or {})]))
     asked: Evaluate = evaluate.model_copy(update={"metrics": metrics, "slices": []})
-    scores = score(mlflow.load(ctx.model, version), labelled, asked)
-    return Performance(version=version, metrics=dict(scores.metrics))
+    scored = score_with_reasons(mlflow.load(ctx.model, version), labelled, asked)
+    return Performance(version=version, metrics=dict(scored.scores.metrics)), scored.missing
 
 
 def _rows(ctx: StepContext, start: datetime, end: datetime) -> pl.DataFrame:
