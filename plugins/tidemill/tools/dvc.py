@@ -203,7 +203,6 @@ class DvcStore:
         os.environ["DVC_NO_ANALYTICS"] = "1"
         from dvc.lock import Lock, LockError
 
-        self._lock_file.parent.mkdir(parents=True, exist_ok=True)
         with room(self._lock_file.parent), _locked(self._lock_file):
             self._init()
             try:
@@ -224,7 +223,7 @@ class DvcStore:
 
 @contextmanager
 def room(folder: Path, needed: int = 0) -> Iterator[None]:
-    """Anything that writes to `folder` (made if needed), `needed` bytes in all if that is known: no room for it is a DvcError.
+    """Guard what writes to `folder` (made if needed): `needed` bytes in all, if that is known.
 
     Raises:
         DvcError: there is no such room, or it ran out inside, or the disk failed otherwise.
@@ -241,10 +240,10 @@ def room(folder: Path, needed: int = 0) -> Iterator[None]:
 
 
 def _no_room(folder: Path, needed: int) -> DvcError:
-    folder = next(each for each in (folder, *folder.parents) if each.exists())
-    free = shutil.disk_usage(folder).free
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    free = shutil.disk_usage(there).free
     wanted = f"{needed:,} bytes needed, " if needed else ""
-    inodes = "" if os.statvfs(folder).f_favail else " and no free inodes"
+    inodes = "" if os.statvfs(there).f_favail else " and no free inodes"
     return DvcError(
         f"no room to version the data in {folder}: {wanted}{free:,} bytes free{inodes}. Make room on that "
         "disk, or set TIDEMILL_STATE to a folder on another one; then run this task again."

@@ -148,19 +148,20 @@ def _check_arguments(
     document: Document, at: tuple[str | int, ...], item: dict[str, Any], known: dict[str, Any]
 ) -> Iterator[SpecError]:
     arguments: dict[str, str] = known["arguments"]
-    for name, value in item.items():
-        if name == "type":
-            continue
+    given = set(item)
+    for name in (n for n in item if n != "type"):
         if name not in arguments:
             near = suggest(name, arguments)
+            given.add(near or name)  # misspelt is not missing as well
             hint = f'did you mean "{near}"?' if near else f"it takes {', '.join(arguments)}"
             yield document.error((*at, name), f'{item["type"]} has no argument "{name}"', hint, key=True)
-        elif wrong := _wrong(arguments[name], value):
+        elif wrong := _wrong(arguments[name], item[name]):
             yield document.error((*at, name), wrong)
-    missing = [name for name in known["required"] if name not in item]
+    missing = [name for name in known["required"] if name not in given]
     if missing:
         yield document.error(at, f"{item['type']} needs {' and '.join(missing)}")
-    if str(item["type"]).endswith("_between") and not {"min_value", "max_value"} & item.keys():
+    bounds = {"min_value", "max_value"} & arguments.keys()
+    if bounds and item["type"].endswith("_between") and not bounds & given:
         yield document.error(at, f"{item['type']} needs min_value or max_value")
 
 
