@@ -3,7 +3,7 @@
 # Needs bash, Python >= 3.11 with its venv module, and a package registry that pip can reach; nothing else.
 #
 #   scripts/setup.sh          .venv: run time, demonstration, development
-#   scripts/setup.sh next     .venv-next: the coming Airflow, for the tests of the importer
+#   scripts/setup.sh next     .venv-next: the coming Airflow, for the tests of the importer; after .venv, by its uv
 #   PYTHON=python3.12 scripts/setup.sh    chooses the interpreter
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,7 +13,9 @@ locks=(requirements.txt requirements/demo.txt requirements/dev.txt)
 if [ "${1:-}" = next ]; then
     venv=.venv-next
     locks=(requirements/airflow-next.txt)
+    PYTHON=${PYTHON:-.venv/bin/python}
 fi
+uv=.venv/bin/uv
 stamp=$venv/.tidemill-setup
 
 # A process that may not write bytecode imports the installed packages several times slower.
@@ -69,10 +71,9 @@ usable_venv() {
 install_uv() {
     local pin
     pin=$(grep -m1 '^uv==' requirements/dev.txt)
-    uv=$venv/bin/uv
     [ "$("$uv" --version 2>/dev/null | cut -d' ' -f2)" = "${pin#uv==}" ] && return
     say "installing $pin with pip"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$pin" || die \
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check "$pin" || die \
         "pip could not install $pin: can it reach a package registry?" \
         "A mirror or a proxy is set with PIP_INDEX_URL or HTTPS_PROXY; then run this again."
 }
