@@ -147,10 +147,13 @@ class TestWindow:
         assert ctx.spec.monitor is not None
         assert monitor.window_of(ctx, ctx.spec.monitor) == (day(4), day(5))
 
-    def test_without_either_the_error_says_what_to_write(self, make_context: Make) -> None:
-        ctx = make_context("monitor", cause="manual", monitor={"schedule": "monthly", "drift": DRIFT})
-        with pytest.raises(StepError, match="add `window: 1 month`"):
-            monitor.run(ctx)
+    @pytest.mark.parametrize(("as_of", "start"), [(day(5), day(4)), (day(5, 11), day(4, 11))])
+    def test_without_either_as_long_as_the_schedules_last_interval(
+        self, make_context: Make, as_of: datetime, start: datetime
+    ) -> None:
+        ctx = make_context("monitor", as_of=as_of, cause="manual", monitor={"schedule": "monthly", "drift": DRIFT})
+        assert ctx.spec.monitor is not None
+        assert monitor.window_of(ctx, ctx.spec.monitor) == (start, as_of)
 
     def test_no_rows_are_a_report_that_says_so(self, watch: Watch) -> None:
         found = watch(rows(day(1), 30), {"1": day(3)})

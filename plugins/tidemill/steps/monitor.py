@@ -1,6 +1,7 @@
 """Judges one window of rows for the champion that was in force when the window began.
 
-The window is the data interval of a scheduled run, else ``monitor.window`` before ``as_of``. Drift is measured
+The window is the data interval of a scheduled run, else ``monitor.window`` before ``as_of``, else as long as the
+schedule's last interval. Drift is measured
 against the champion's own training rows; performance on the rows that have a target.
 """
 
@@ -14,6 +15,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tidemill.ledger.views import DRIFT, champion, previous_champion
+from tidemill.plan.compile import cron_of
+from tidemill.plan.schedule import is_tick, previous_tick
 from tidemill.records import MonitorReport, Performance
 from tidemill.spec.models import Bound, Evaluate, Monitor
 from tidemill.spec.units import format_instant
@@ -66,17 +69,17 @@ def run(ctx: StepContext) -> MonitorReport:
 def window_of(ctx: StepContext, settings: Monitor) -> tuple[datetime, datetime]:
     """The judged window of this run: [start, end).
 
-    Raises:
-        StepError: the run has no data interval, and ``monitor.window`` is not given.
+    Without a data interval and without ``monitor.window`` (a run by hand of a scheduled monitor) it is as long as
+    the schedule's last interval.
     """
     as_of = ctx.as_of
     if as_of.interval_start is not None and as_of.interval_end is not None:
         return as_of.interval_start, as_of.interval_end
     if settings.window is None:
-        raise StepError(
-            "This run has no data interval to judge (it was not started by the schedule), and the spec does "
-            "not say how far back to look: add `window: 1 month` (or another span) under `monitor`."
-        )
+        assert settings.schedule is not None  # the spec's checks ask for one of both
+        schedule = cron_of(settings.schedule)
+        last = as_of.instant if is_tick(*schedule, as_of.instant) else previous_tick(*schedule, as_of.instant)
+        return as_of.instant - (last - previous_tick(*schedule, last)), as_of.instant
     return settings.window.before(as_of.instant), as_of.instant
 
 
