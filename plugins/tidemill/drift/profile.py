@@ -169,7 +169,7 @@ def count_categories(values: pl.Series) -> dict[str, int]:
 
 def _edges(numbers: pl.Series) -> tuple[float, ...]:
     """The nine deciles of the finite numbers, each once: a value that holds several deciles is one edge."""
-    finite = numbers.filter(numbers.is_finite())
+    finite = numbers.filter(numbers.is_finite()).sort()
     if finite.is_empty():
         return (0.0,) if len(numbers) else ()  # tells -inf from inf
     # "lower" takes values that are there: interpolation would invent some, and overflow at the extremes.

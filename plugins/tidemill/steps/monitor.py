@@ -1,8 +1,8 @@
 """Judges one window of rows for the champion that was in force when the window began.
 
 The window is the data interval of a scheduled run, else ``monitor.window`` before ``as_of``, else as long as the
-schedule's last interval. Drift is measured
-against the champion's own training rows; performance on the rows that have a target.
+schedule's last interval. Drift is measured against the champion's own training rows; performance on the rows that
+have a target.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def run(ctx: StepContext) -> MonitorReport:
     nothing.
 
     Raises:
-        StepError: the run has no window, the source cannot be read or lacks a column, or the champion or its
+        StepError: the source cannot be read or lacks a column, or the champion or its
             profile cannot be loaded.
     """
     settings = ctx.spec.monitor
