@@ -1,4 +1,4 @@
-"""What the tests of steps share: a context of a run in a project of its own, with a real ledger, no Airflow."""
+"""What the tests of steps share: a run's context in a project of its own, with a real ledger, no Airflow."""
 
 from __future__ import annotations
 

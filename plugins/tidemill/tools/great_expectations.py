@@ -14,6 +14,7 @@ reads that file instead. Times are compared in UTC.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import re
@@ -218,6 +219,9 @@ _KINDS: Final[Mapping[str, tuple[Any, str]]] = {
 
 def _context(docs: Path) -> AbstractDataContext:
     os.environ["GX_ANALYTICS_ENABLED"] = "False"  # read when the library is imported
+    log = logging.getLogger("great_expectations")
+    if log.level == logging.NOTSET:  # at INFO its import alone writes dozens of lines into the task's log
+        log.setLevel(logging.WARNING)
     import great_expectations as gx
     from great_expectations.data_context.types.base import (
         DataContextConfig,
