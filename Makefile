@@ -27,7 +27,7 @@ run: setup ## start Airflow, run the demonstration pipeline through 2013, say wh
 	@$(BIN)/python -m tidemill.demo up
 
 stop: ## stop what make run started
-	@if [ -x $(BIN)/python ]; then $(BIN)/python -m tidemill.demo down; fi
+	@if [ -d .tidemill ] && [ -x $(BIN)/python ]; then $(BIN)/python -m tidemill.demo down; fi
 
 test: setup ## lint, format, types, import layers, and every test that needs no other program
 	$(BIN)/ruff check .
@@ -54,7 +54,7 @@ compose-env: ## write .env with fresh secrets for docker-compose.yaml
 	@scripts/compose-env.sh
 
 clean: stop ## remove the demonstration's state and all caches; .venv stays
-	rm -rf .tidemill .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf .tidemill include/flights/departures.parquet .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
 	find . -path "./.venv*" -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
 
 distclean: clean ## clean, and remove the environments
