@@ -33,11 +33,12 @@ def load(loader: str) -> dict[str, DAG]:
     context = get_parsing_context()
     if context.dag_id is not None:
         return _load_one(dags, context.dag_id, context.task_id)
+    project = Project.of(dags)
     return {
         dag.dag_id: dag
         for file, verdict in _verdicts(dags)
         if verdict.plan is not None and not verdict.errors
-        for dag in dags_of(verdict, file, Project.of(dags))
+        for dag in dags_of(verdict, file, project)
     }
 
 

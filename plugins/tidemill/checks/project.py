@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from tidemill.project import Project
@@ -46,13 +47,19 @@ def _code(spec: Spec, sources: Sources, project: Project) -> Iterator[SpecError]
         yield sources.error(path, f'there is no module "{module}"', f"expected at {where}")
         return
     try:
-        tree = ast.parse(file.read_bytes(), filename=str(file))
+        tree = _tree(file.read_bytes())
     except (SyntaxError, ValueError) as e:
         line = f":{e.lineno}" if isinstance(e, SyntaxError) and e.lineno else ""
         name = file.relative_to(project.root).as_posix()
         yield sources.error(path, f"{name}{line} is not valid Python: {getattr(e, 'msg', e)}")
         return
     yield from _function(tree, function, module, sources)
+
+
+@lru_cache(maxsize=64)
+def _tree(source: bytes) -> ast.Module:
+    # Thousands of pipelines may share one training function.
+    return ast.parse(source)
 
 
 def _function(tree: ast.Module, function: str, module: str, sources: Sources) -> Iterator[SpecError]:

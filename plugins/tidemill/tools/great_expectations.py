@@ -22,7 +22,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -59,9 +59,7 @@ def check_suite(path: Path, file: str | None = None) -> list[SpecError]:
     """
     name = file or str(path)
     try:
-        return list(_check(read(path.read_bytes(), name)))
-    except SpecErrors as e:
-        return list(e.errors)
+        return list(_mistakes(path.read_bytes(), name))
     except OSError as e:
         return [SpecError(name, 1, 1, "", f"cannot be read: {e.strerror}")]
 
@@ -88,6 +86,15 @@ def run_suite(path: Path, parts: Mapping[str, Path], docs: Path) -> SuiteResult:
 
 
 # Checking, without the library
+
+
+@lru_cache(maxsize=64)
+def _mistakes(data: bytes, name: str) -> tuple[SpecError, ...]:
+    # Thousands of pipelines may share one suite.
+    try:
+        return tuple(_check(read(data, name)))
+    except SpecErrors as e:
+        return e.errors
 
 
 @cache
