@@ -69,6 +69,7 @@ class StepOperator(BaseOperator):
 
         from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
+        from tidemill.ledger import LedgerError
         from tidemill.records import RetrainRequest
         from tidemill.steps.context import StepError, StepSkipped
 
@@ -84,6 +85,8 @@ class StepOperator(BaseOperator):
         except StepError as error:
             kind = AirflowException if error.retry else AirflowFailException
             raise kind(str(error)) from None
+        except LedgerError as error:
+            raise AirflowException(str(error)) from None
         value: dict[str, Any] = record.to_json()
         if isinstance(record, RetrainRequest):
             for outlet in self.outlets:

@@ -35,21 +35,23 @@ def main() -> None:
         app()
     except SpecErrors as e:
         _fail(e.render())
-    except (UsageProblem, LedgerError, StepError, *_further()) as e:
-        _fail(f"tidemill: {e}")
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone, as with `| head`
         sys.exit(141)
+    except Exception as e:
+        if not isinstance(e, (UsageProblem, LedgerError, StepError, *_further())):
+            raise
+        _fail(f"tidemill: {e}")
 
 
-def _further() -> tuple[type[Exception], ...]:
+def _further() -> list[type[Exception]]:
     """The mistakes of modules that only some commands import: they can only have been raised if imported."""
     named = {"tidemill.drift.profile": "DriftError", "tidemill.tools.source": "SourceError"}
     named |= {"tidemill.airflow.loader": "BrokenSpecs", "tidemill.cli.airflow_api": "ApiError"}
     named |= {"tidemill.cli.replay": "ReplayError"}
-    return tuple(getattr(sys.modules[module], name) for module, name in named.items() if module in sys.modules)
+    return [getattr(sys.modules[module], name) for module, name in named.items() if module in sys.modules]
 
 
 def _fail(message: str, code: int = 1) -> NoReturn:

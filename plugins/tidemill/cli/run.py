@@ -224,6 +224,7 @@ def _listen(show: _Progress, outcome: Outcome) -> None:
 
         @hookimpl
         def on_task_instance_running(self, previous_state: Any, task_instance: Any) -> None:
+            outcome.run_id = task_instance.run_id
             show.running(task_instance.task_id)
 
         @hookimpl
@@ -238,7 +239,7 @@ def _listen(show: _Progress, outcome: Outcome) -> None:
         def on_task_instance_failed(self, previous_state: Any, task_instance: Any, error: Any) -> None:
             self._end(task_instance, "failed", str(error))
 
-    get_listener_manager().add_listener(Listener())
+    get_listener_manager().add_listener(Listener())  # type: ignore[no-untyped-call] # Airflow left it untyped
 
 
 class _Approver(threading.Thread):
@@ -270,11 +271,15 @@ class _Approver(threading.Thread):
 
     def _open_detail(self) -> Any:
         from airflow.models.hitl import HITLDetail
+        from airflow.models.taskinstance import TaskInstance
         from airflow.utils.session import create_session
         from sqlalchemy import select
 
+        # An earlier run that nobody answered may still be waiting in the same database.
+        asked = select(HITLDetail).join(TaskInstance, TaskInstance.id == HITLDetail.ti_id)
+        asked = asked.where(HITLDetail.responded_at.is_(None), TaskInstance.run_id == self._outcome.run_id)
         with create_session() as session:
-            found = session.scalar(select(HITLDetail).where(HITLDetail.responded_at.is_(None)))
+            found = session.scalar(asked)
             if found is not None:
                 session.expunge(found)
             return found
@@ -285,7 +290,8 @@ class _Approver(threading.Thread):
 
         from airflow.models.hitl import HITLDetail
         from airflow.models.taskinstance import TaskInstance
-        from airflow.models.trigger import TriggerEvent, handle_event_submit
+        from airflow.models.trigger import handle_event_submit
+        from airflow.triggers.base import TriggerEvent
         from airflow.utils.session import create_session
 
         with create_session() as session:
@@ -295,6 +301,6 @@ class _Approver(threading.Thread):
             found.responded_at = datetime.now(UTC)
             found.chosen_options = [answer]
             found.params_input = {}
-            ti = session.get(TaskInstance, found.ti_id)
-            event = TriggerEvent(found.as_resume_event_payload(timedout=False))
+            ti = session.get_one(TaskInstance, found.ti_id)
+            event = TriggerEvent(found.as_resume_event_payload(timedout=False))  # type: ignore[no-untyped-call]
             handle_event_submit(event, task_instance=ti, session=session)

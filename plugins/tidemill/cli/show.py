@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tidemill.plan.model import DagPlan, Plan, SchedulePlan, TaskPlan
-from tidemill.plan.schedule import PRESETS
+from tidemill.spec.models import PRESETS
 
 
 def draw(plan: Plan) -> str:
@@ -103,7 +103,8 @@ def _joint(
 ) -> tuple[str, str, str]:
     """What stands between columns c-1 and c in row r: each edge that crosses there comes from a row and, if it
     ends in column c, goes to a row; else it goes on in its own."""
-    left, right, spans = False, False, set()
+    left, right = False, False
+    spans: set[tuple[int, int]] = set()
     for task in tasks:
         for upstream in task.upstream:
             if not column[upstream] < c <= column[task.task_id]:
