@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from tidemill.platforms.local.jobs import LocalJobs
-from tidemill.platforms.ports import Connection
 from tidemill.project import Project
 from tidemill.records import DataVersion, Part, Reference, Run
 from tidemill.steps.context import StepContext
@@ -110,22 +107,6 @@ def a_reference(project: Project, data: DataVersion) -> Reference:
     return Reference(data_version=data.version, path=str(path), rows=1, columns=1)
 
 
-@dataclass
-class Server:
-    """A connection to an MLflow server, as the port gives it."""
-
-    host: str
-    port: int
-    login: str | None = None
-    password: str | None = None
-    asked: list[str] = field(default_factory=list)
-
-    def get(self, conn_id: str) -> Connection | None:
-        """The connection, whatever it is called."""
-        self.asked.append(conn_id)
-        return Connection(conn_id, "http", self.host, self.login, self.password, None, self.port)
-
-
 Make = Callable[..., StepContext]
 
 
@@ -136,8 +117,3 @@ def trained(make_context: Make, data: DataVersion, **given: Any) -> tuple[StepCo
     results: Mapping[str, Any] = {"data": data}
     ctx = make_context("train", results=results, jobs=LocalJobs(), **given)
     return ctx, train.run(ctx)
-
-
-def local_path(uri: str) -> Path:
-    """The path in a ``file:`` address."""
-    return Path(uri.removeprefix("file://"))

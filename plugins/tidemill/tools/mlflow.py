@@ -37,6 +37,7 @@ RUN_TAG = "tidemill.dag_run"
 MODEL_TAG = "tidemill.model_uri"
 
 _MAX_PARAM = 6000
+_BATCH = 200  # MLflow takes 1,000 metrics in one call, but a busy server takes long for them
 _PARAM_NAME = re.compile(r"[^\w.\- :/]")
 
 
@@ -100,8 +101,8 @@ class Mlflow(MlflowCalls):
         with self.calls("logging metrics", run_id) as client:
             for i in range(0, len(known), 100):
                 client.log_batch(run_id, params=known[i : i + 100])
-            for i in range(0, len(metrics), 1000):
-                client.log_batch(run_id, metrics=metrics[i : i + 1000])
+            for i in range(0, len(metrics), _BATCH):
+                client.log_batch(run_id, metrics=metrics[i : i + _BATCH])
 
     def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags on a run."""

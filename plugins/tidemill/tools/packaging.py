@@ -47,7 +47,7 @@ def save(source: Path, folder: Path, *, header: Any, sample: pd.DataFrame, root:
         "path": str(folder),
         "mlflow_model": header,
         "signature": _signature(predictor, sample, classification),
-        "input_example": sample.head(_EXAMPLE_ROWS),
+        "input_example": _naive(sample.head(_EXAMPLE_ROWS)),
         "pip_requirements": requirements(modules),
     }
     with _quietly():
@@ -131,7 +131,15 @@ def _signature(predictor: Predictor, sample: pd.DataFrame, classification: bool)
                 f"the model cannot predict on {len(sample)} rows of the holdout: {type(e).__name__}: {e}; it is "
                 "given a pandas DataFrame of all columns but the target"
             ) from e
-        return infer_signature(sample, given)
+        return infer_signature(_naive(sample), given)
+
+
+def _naive(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with their instants as UTC without a zone, the only ones that MLflow's signatures know."""
+    import pandas as pd
+
+    zoned = [c for c in rows.columns if isinstance(rows[c].dtype, pd.DatetimeTZDtype)]
+    return rows.assign(**{c: rows[c].dt.tz_convert("UTC").dt.tz_localize(None) for c in zoned})
 
 
 def _is_sklearn(model: Any) -> bool:
