@@ -24,35 +24,55 @@ class Verdict:
     files: tuple[Path, ...] = ()
 
 
-def judge(file: Path, dags: Path, project: Project) -> Verdict:
-    """Read and check one spec file. Imports none of the user's code, no operator and no cloud library."""
-    from tidemill.checks import meaning
-    from tidemill.checks import project as in_project
-    from tidemill.plan.compile import compile_plan
-    from tidemill.spec.load import defaults_for, load_sources, parse, shown_as
+def judge(file: Path, dags: Path, project: Project, data: bytes = b"") -> Verdict:
+    """Read and check one spec file. Imports none of the user's code, no operator and no cloud library.
 
-    files = tuple(path for path in defaults_for(file, dags) if path != file)
+    ``data``: the file's content, if it was read already. Raises nothing: whatever happens is an error of this
+    file, so that no other file has to suffer from it.
+    """
+    from tidemill.spec.load import DEFAULTS, defaults_for, shown_as
+
+    name = shown_as(file, project.root)
+    if file.stem == Path(DEFAULTS).stem:
+        message = f"this name is kept for what pipelines inherit from {DEFAULTS}"
+        return _refused(name, message, f"a pipeline needs another name, inherited values go to {DEFAULTS}")
     if not _STEM.fullmatch(file.stem) or len(file.stem) > _MAX_STEM:
         message = f'"{file.stem}" cannot be a pipeline\'s id: letters, digits, "_" and "-", at most {_MAX_STEM}'
-        return Verdict(None, (SpecError(shown_as(file, project.root), 1, 1, "", message, "rename the file"),), files)
+        return _refused(name, message, "rename the file")
+    files = tuple(path for path in defaults_for(file, dags) if path != file)
     try:
-        sources = load_sources(file, dags, project.root)
+        return _judge(file, dags, project, data, files)
     except SpecErrors as e:
         return Verdict(None, e.errors, files)
     except OSError as e:
-        error = SpecError(
-            shown_as(file, project.root), 1, 1, "", f"cannot be read: {e.strerror}", "check the file's permissions"
-        )
-        return Verdict(None, (error,), files)
+        return _refused(name, f"cannot be read: {e.strerror}", "check the file and its permissions", files)
+    except Exception as e:  # noqa: BLE001 - a defect of ours must not hide the other pipelines of the folder
+        return _refused(name, f"Tidemill failed on this file: {type(e).__name__}: {e}", "please report this", files)
+
+
+def _judge(file: Path, dags: Path, project: Project, data: bytes, files: tuple[Path, ...]) -> Verdict:
+    from tidemill.checks import meaning
+    from tidemill.checks import project as in_project
+    from tidemill.plan.compile import compile_plan
+    from tidemill.spec.load import load_sources, parse, shown_as
+
+    sources = load_sources(file, dags, project.root, data)
     spec, errors = parse(sources)
+    files += tuple(in_project.files_read(spec, project))
     errors += meaning.check(spec, sources)
     found = in_project.check(spec, sources, project)
-    files += tuple(in_project.files_read(spec, project))
-    if spec.data and spec.data.expect and not any(e.path == "data.expect" for e in found):
+    if spec.data and spec.data.expect and not any(error.path == "data.expect" for error in found):
         from tidemill.tools.great_expectations import check_suite
 
-        found += check_suite(project.path(spec.data.expect), spec.data.expect)
+        suite = project.path(spec.data.expect)
+        found += check_suite(suite, shown_as(suite, project.root))
     errors += found
     if errors:
-        return Verdict(None, SpecErrors(errors).errors, files)
+        # What stands in one place and is used in several, by an anchor, is one mistake.
+        unique = {(error.place, error.message): error for error in reversed(errors)}
+        return Verdict(None, SpecErrors(reversed(unique.values())).errors, files)
     return Verdict(compile_plan(file.stem, spec, sources), (), files)
+
+
+def _refused(name: str, message: str, hint: str, files: tuple[Path, ...] = ()) -> Verdict:
+    return Verdict(None, (SpecError(name, 1, 1, "", message, hint),), files)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from tidemill.plan.schedule import PRESETS, explain_cron
+from tidemill.plan.compile import cron_of
+from tidemill.plan.schedule import explain_cron, ticks
 from tidemill.spec.document import Path
 from tidemill.spec.errors import SpecError, suggest
 from tidemill.spec.load import Sources
 from tidemill.spec.metrics import METRICS, names
-from tidemill.spec.models import Cron, Spec
+from tidemill.spec.models import PRESETS, Cron, Spec
 
 Check = Callable[[Spec, Sources], Iterator[SpecError]]
 _MAX_TAG = 100
 """Airflow keeps a tag in a column of this many characters."""
+_YEARS = range(1900, 2200)
+"""Beyond them neither time zones nor calendars are sure, and arithmetic falls off the ends of time."""
+_RESERVED_ALIAS = re.compile(r"latest|v[0-9]+", re.IGNORECASE)
+"""What MLflow takes for a version instead of an alias."""
 
 
 def check(spec: Spec, sources: Sources) -> list[SpecError]:
@@ -24,47 +30,79 @@ def check(spec: Spec, sources: Sources) -> list[SpecError]:
 
 
 def _schedules(spec: Spec, sources: Sources) -> Iterator[SpecError]:
-    yield from _schedule(spec.schedule, ("schedule",), sources)
+    bounds = list(_bounds_of_time(spec, sources))
+    yield from bounds
+    written: list[tuple[str | Cron | None, Path]] = [(spec.schedule, ("schedule",))]
     if spec.monitor is not None:
-        yield from _schedule(spec.monitor.schedule, ("monitor", "schedule"), sources)
-        if spec.monitor.schedule is None and spec.monitor.window is None:
+        written.append((spec.monitor.schedule, ("monitor", "schedule")))
+        if not sources.wrote("monitor", "schedule") and not sources.wrote("monitor", "window"):
             yield sources.error(
                 ("monitor",),
                 'without a "schedule" there is no interval to judge',
                 "add `schedule: monthly`, or `window: 1 month` for runs by hand",
                 key=True,
             )
-    if spec.start is not None and spec.end is not None and spec.end < spec.start:
-        yield sources.error(("end",), "end is before start", "both are inclusive bounds of as_of")
+    for schedule, path in written:
+        wrong = list(_schedule(schedule, path, sources))
+        yield from wrong
+        if schedule is not None and not wrong and not bounds:
+            yield from _never(schedule, path, spec, sources)
     if spec.catchup:
-        scheduled = spec.schedule is not None or (spec.monitor is not None and spec.monitor.schedule is not None)
-        if not scheduled:
+        if not sources.wrote("schedule") and not sources.wrote("monitor", "schedule"):
             yield sources.error(("catchup",), "there is no schedule to catch up with", "add `schedule:`")
-        elif spec.start is None:
+        elif not sources.wrote("start"):
             yield sources.error(("catchup",), "catching up needs to know from when", "add `start:`")
+
+
+def _bounds_of_time(spec: Spec, sources: Sources) -> Iterator[SpecError]:
+    for name in ("start", "end"):
+        instant = getattr(spec, name)
+        if instant is not None and instant.year not in _YEARS:
+            yield sources.error((name,), f"must lie in the years {_YEARS[0]} to {_YEARS[-1]}")
+    if spec.start is not None and spec.end is not None and spec.end < spec.start:
+        yield sources.error(("end",), "end is before start", "both are bounds of as_of, and belong to it")
+
+
+def _never(schedule: str | Cron, path: Path, spec: Spec, sources: Sources) -> Iterator[SpecError]:
+    """A schedule none of whose times lies between start and end."""
+    if spec.start is None or spec.end is None:
+        return
+    if next(ticks(*cron_of(schedule), spec.start, spec.end), None) is None:
+        yield sources.error(
+            path, "none of its times lies between start and end", "move start or end, or run it oftener"
+        )
 
 
 def _schedule(written: str | Cron | None, path: Path, sources: Sources) -> Iterator[SpecError]:
     if written is None or (isinstance(written, str) and written in PRESETS):
         return
     if isinstance(written, Cron):
-        try:
-            ZoneInfo(written.timezone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            yield sources.error(
-                (*path, "timezone"),
-                f'unknown time zone "{written.timezone}"',
-                "an IANA name, e.g. Europe/Berlin",
-            )
-        path, written = (*path, "cron"), written.cron
-    if " " in written.strip():
-        problem = explain_cron(written)
+        yield from _timezone(written.timezone, (*path, "timezone"), sources)
+        path, expression = (*path, "cron"), written.cron
+        if expression in PRESETS:
+            hint = f'write "{PRESETS[expression]}"'
+            yield sources.error(path, f'"{expression}" is a preset, not a cron expression', hint)
+            return
+    else:
+        expression = written
+    if " " in expression.strip() or isinstance(written, Cron):
+        problem = explain_cron(expression)
         if problem:
             yield sources.error(path, problem, 'e.g. "0 3 * * 1" (Mondays at three)')
         return
-    near = suggest(written.lstrip("@"), PRESETS)
+    plain = expression.lstrip("@")
+    near = plain if plain in PRESETS else suggest(plain, PRESETS)
     hint = f'did you mean "{near}"?' if near else f"presets: {', '.join(PRESETS)}; or a cron expression"
-    yield sources.error(path, f'unknown schedule "{written}"', hint)
+    yield sources.error(path, f'unknown schedule "{expression}"', hint)
+
+
+def _timezone(name: str, path: Path, sources: Sources) -> Iterator[SpecError]:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        near = suggest(name, sorted(available_timezones()))
+        hint = f'did you mean "{near}"?' if near else "a name of the IANA database, e.g. Europe/Berlin"
+        yield sources.error(path, f'unknown time zone "{name}"', hint)
 
 
 def _evaluate(spec: Spec, sources: Sources) -> Iterator[SpecError]:
@@ -77,14 +115,18 @@ def _evaluate(spec: Spec, sources: Sources) -> Iterator[SpecError]:
         yield from _metric(metric, ("evaluate", "metrics", index), spec, sources, key=False)
     for index, column in enumerate(evaluate.slices):
         if column == evaluate.target:
-            yield sources.error(("evaluate", "slices", index), "a slice by the target says nothing about the model")
+            yield sources.error(
+                ("evaluate", "slices", index), "a slice by the target says nothing about the model", "remove it"
+            )
     data = spec.data
     if data is not None:
         yield from _repeated(data.key, ("data", "key"), sources)
         if evaluate.target in data.key:
-            yield sources.error(("evaluate", "target"), "the target cannot be part of the key (data.key)")
+            yield sources.error(("evaluate", "target"), "the target cannot be part of data.key", "name another column")
         if evaluate.target == data.window.column:
-            yield sources.error(("evaluate", "target"), "the target cannot be the time column (data.window.column)")
+            yield sources.error(
+                ("evaluate", "target"), "the target cannot be data.window.column", "name another column"
+            )
 
 
 def _metric(metric: str, path: Path, spec: Spec, sources: Sources, *, key: bool) -> Iterator[SpecError]:
@@ -99,7 +141,7 @@ def _metric(metric: str, path: Path, spec: Spec, sources: Sources, *, key: bool)
         task = METRICS[metric].task
         message, hint = (
             f'"{metric}" is a metric of {task}, the task is {spec.evaluate.task}',
-            ", ".join(known),
+            f"metrics of {spec.evaluate.task}: {', '.join(known)}",
         )
     else:
         near = suggest(metric, known)
@@ -118,10 +160,9 @@ def _gates(spec: Spec, sources: Sources) -> Iterator[SpecError]:
         if not unknown and spec.evaluate is not None and metric not in spec.evaluate.metrics:
             yield sources.error(path, f'"{metric}" is not computed', "add it to evaluate.metrics", key=True)
         yield from _bounds(gate, path, sources)
-        conditions = (gate.at_least, gate.at_most, gate.gain, gate.worst_slice)
-        if all(condition is None for condition in conditions):
+        if not any(sources.wrote(*path, condition) for condition in type(gate).model_fields):
             yield sources.error(path, "no condition", "add at_least, at_most, gain or worst_slice", key=True)
-        no_bound = gate.at_least is None and gate.at_most is None
+        no_bound = not sources.wrote(*path, "at_least") and not sources.wrote(*path, "at_most")
         if gate.gain is not None and gate.gain.without_champion == "pass" and no_bound:
             yield sources.error(
                 (*path, "gain", "without_champion"),
@@ -133,47 +174,51 @@ def _gates(spec: Spec, sources: Sources) -> Iterator[SpecError]:
 
 
 def _worst_slice(metric: str, worst: Any, path: Path, spec: Spec, sources: Sources) -> Iterator[SpecError]:
-    if spec.evaluate is not None and not spec.evaluate.slices:
+    if spec.evaluate is not None and not sources.merged["evaluate"].get("slices"):
         yield sources.error(path, "there are no slices", "add `slices: [column]` to evaluate", key=True)
     if metric not in METRICS:
         return
     right, wrong = ("at_least", "at_most") if METRICS[metric].greater_is_better else ("at_most", "at_least")
     if getattr(worst, wrong) is not None:
-        better = "greater" if METRICS[metric].greater_is_better else "smaller"
+        better, side = ("greater", "below") if METRICS[metric].greater_is_better else ("smaller", "above")
         yield sources.error(
             (*path, wrong),
-            f"of {metric} the {better} is the better: its worst slice is bound by {right}",
+            f"the {better} {metric}, the better: its worst slice is bound from {side}",
+            f"write `{right}:`",
             key=True,
         )
-    elif getattr(worst, right) is None:
+    elif not sources.wrote(*path, right):
         yield sources.error(path, "no bound", f"add `{right}:`", key=True)
 
 
 def _bounds(bound: Any, path: Path, sources: Sources) -> Iterator[SpecError]:
     if bound.at_least is not None and bound.at_most is not None and bound.at_most < bound.at_least:
-        yield sources.error((*path, "at_most"), f"nothing is at least {bound.at_least:g} and at most {bound.at_most:g}")
+        message = f"nothing is at least {bound.at_least:g} and at most {bound.at_most:g}"
+        yield sources.error((*path, "at_most"), message, "change one of them")
 
 
 def _monitor(spec: Spec, sources: Sources) -> Iterator[SpecError]:
     monitor = spec.monitor
     if monitor is None:
         return
-    if monitor.drift is None and monitor.performance is None:
+    if not sources.wrote("monitor", "drift") and not sources.wrote("monitor", "performance"):
         yield sources.error(("monitor",), "nothing to watch", "add `drift:` or `performance:`", key=True)
     for metric, bound in (monitor.performance or {}).items():
         path: Path = ("monitor", "performance", metric)
         yield from _metric(metric, path, spec, sources, key=True)
         yield from _bounds(bound, path, sources)
-        if bound.at_least is None and bound.at_most is None:
+        if not sources.wrote(*path, "at_least") and not sources.wrote(*path, "at_most"):
             yield sources.error(path, "no bound", "add at_least or at_most", key=True)
     columns = monitor.drift.columns if monitor.drift else None
     path = ("monitor", "drift", "columns")
     yield from _repeated(columns or [], path, sources)
     for index, column in enumerate(columns or []):
         if spec.evaluate is not None and column == spec.evaluate.target:
-            yield sources.error((*path, index), "drift is measured on what the model sees, not on the target")
+            yield sources.error(
+                (*path, index), "drift is measured on what the model sees, not on the target", "remove it"
+            )
         if spec.data is not None and column in (*spec.data.key, spec.data.window.column):
-            yield sources.error((*path, index), "keys and times always change; they are not measured for drift")
+            yield sources.error((*path, index), "keys and times always change, and are not measured", "remove it")
 
 
 def _retrain(spec: Spec, sources: Sources) -> Iterator[SpecError]:
@@ -182,20 +227,25 @@ def _retrain(spec: Spec, sources: Sources) -> Iterator[SpecError]:
         return
     yield from _repeated(retrain.triggers, ("retrain", "triggers"), sources)
     for index, trigger in enumerate(retrain.triggers):
-        watched = spec.monitor is not None and getattr(spec.monitor, trigger) is not None
-        if not watched:
-            yield sources.error(
-                ("retrain", "triggers", index), f"nothing watches {trigger}", f"add `{trigger}:` to monitor"
-            )
-    if not retrain.triggers and retrain.cooldown is not None:
+        if not sources.wrote("monitor"):
+            hint = f"add a section `monitor:` with a schedule and `{trigger}:`"
+        elif spec.monitor is not None and not sources.wrote("monitor", trigger):
+            hint = f"add `{trigger}:` to monitor"
+        else:
+            continue
+        yield sources.error(("retrain", "triggers", index), f"nothing watches {trigger}", hint)
+    triggered = sources.wrote("retrain", "triggers") and sources.merged["retrain"]["triggers"] != []
+    if not triggered and retrain.cooldown is not None:
         yield sources.error(
             ("retrain", "cooldown"),
             "a cooldown holds back triggered trainings, and there are no triggers",
+            "add `triggers:`, or remove it",
             key=True,
         )
-    if retrain.at_most is None and retrain.count_scheduled:
-        yield sources.error(("retrain", "count_scheduled"), "there is no `at_most` to count towards", key=True)
-    if not retrain.triggers and retrain.at_most is not None and not retrain.count_scheduled:
+    if not sources.wrote("retrain", "at_most") and retrain.count_scheduled:
+        message = "there is no `at_most` to count towards"
+        yield sources.error(("retrain", "count_scheduled"), message, "add `at_most:`, or remove it", key=True)
+    if not triggered and retrain.at_most is not None and not retrain.count_scheduled:
         yield sources.error(
             ("retrain", "at_most"),
             "there are no triggers, and scheduled runs are not counted",
@@ -204,22 +254,24 @@ def _retrain(spec: Spec, sources: Sources) -> Iterator[SpecError]:
         )
 
 
-def _labels(spec: Spec, sources: Sources) -> Iterator[SpecError]:
-    """Tags and links, as Airflow takes them."""
+def _names(spec: Spec, sources: Sources) -> Iterator[SpecError]:
+    """Names, as Airflow and MLflow take them."""
     for index, tag in enumerate(spec.tags or []):
         if not tag.strip() or len(tag) > _MAX_TAG:
-            yield sources.error(("tags", index), f"a tag has 1 to {_MAX_TAG} characters")
-    for name, address in (spec.links or {}).items():
-        if not address.startswith(("https://", "http://", "mailto:")):
-            yield sources.error(("links", name), f'not an address: "{address}"', "https://… or mailto:…")
+            yield sources.error(("tags", index), f"a tag has 1 to {_MAX_TAG} characters", "shorten it, or remove it")
+    if isinstance(spec.owner, str) and not spec.owner.strip():
+        yield sources.error(("owner",), "the owner has no name", "write one, or remove the key")
+    if spec.promote is not None and _RESERVED_ALIAS.fullmatch(spec.promote.alias):
+        message = f'"{spec.promote.alias}" is a name that MLflow keeps for versions'
+        yield sources.error(("promote", "alias"), message, "e.g. champion")
 
 
 def _repeated(values: Sequence[str], path: Path, sources: Sources) -> Iterator[SpecError]:
     seen: set[str] = set()
     for index, value in enumerate(values):
         if value in seen:
-            yield sources.error((*path, index), f'"{value}" stands here twice')
+            yield sources.error((*path, index), f'"{value}" stands here twice', "remove one")
         seen.add(value)
 
 
-_CHECKS: tuple[Check, ...] = (_schedules, _evaluate, _gates, _monitor, _retrain, _labels)
+_CHECKS: tuple[Check, ...] = (_schedules, _evaluate, _gates, _monitor, _retrain, _names)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from tidemill.plan.model import AssetPlan, DagPlan, Kind, Plan, SchedulePlan, TaskPlan
-from tidemill.plan.schedule import PRESETS, is_tick, next_tick, previous_tick
+from tidemill.plan.schedule import is_tick, next_tick, previous_tick
 from tidemill.spec.load import Sources
-from tidemill.spec.models import Cron, Owner, Spec
+from tidemill.spec.models import PRESETS, Cron, Owner, Spec
 
 OWNER = "tidemill"
 """Shown as the owner of a pipeline that names none."""
@@ -119,13 +120,7 @@ def _schedule(written: str | Cron | None, spec: Spec, assets: tuple[AssetPlan, .
     if written is None:
         return SchedulePlan(assets=assets, first=_text(first), last=_text(last))
     cron, timezone = cron_of(written)
-    start, end = _SINCE, None
-    if first is not None:
-        tick = first if is_tick(cron, timezone, first) else next_tick(cron, timezone, first)
-        start = previous_tick(cron, timezone, tick)
-    if last is not None:
-        tick = last if is_tick(cron, timezone, last) else previous_tick(cron, timezone, last)
-        end = previous_tick(cron, timezone, tick)
+    start, end = _shifted(cron, timezone, first, last)
     return SchedulePlan(
         cron=cron,
         timezone=timezone,
@@ -136,6 +131,21 @@ def _schedule(written: str | Cron | None, spec: Spec, assets: tuple[AssetPlan, .
         end=_text(end),
         catchup=spec.catchup,
     )
+
+
+@lru_cache(maxsize=1024)
+def _shifted(
+    cron: str, timezone: str, first: datetime | None, last: datetime | None
+) -> tuple[datetime, datetime | None]:
+    """The bounds of ``as_of`` as Airflow counts them, by the start of the interval."""
+    start, end = _SINCE, None
+    if first is not None:
+        tick = first if is_tick(cron, timezone, first) else next_tick(cron, timezone, first)
+        start = previous_tick(cron, timezone, tick)
+    if last is not None:
+        tick = last if is_tick(cron, timezone, last) else previous_tick(cron, timezone, last)
+        end = previous_tick(cron, timezone, tick)
+    return start, end
 
 
 def cron_of(written: str | Cron) -> tuple[str, str]:

@@ -1,29 +1,41 @@
-"""Cron arithmetic: which data intervals a schedule has, in which time zone."""
+"""Cron arithmetic: which data intervals a schedule has, in which time zone.
+
+The ticks are those of Airflow's ``CronDataIntervalTimetable``, which runs the schedule; a test compares the two
+over changes of the clocks.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-PRESETS = {
-    "hourly": "0 * * * *",
-    "daily": "0 0 * * *",
-    "weekly": "0 0 * * 0",
-    "monthly": "0 0 1 * *",
-    "quarterly": "0 0 1 */3 *",
-    "yearly": "0 0 1 1 *",
-}
+_FIELDS = (
+    ("minute", "0 to 59"),
+    ("hour", "0 to 23"),
+    ("day of month", "1 to 31"),
+    ("month", "1 to 12 or jan to dec"),
+    ("day of week", "0 (Sunday) to 6 or sun to sat"),
+)
 
 
 def explain_cron(expression: str) -> str | None:
     """What is wrong with a cron expression; ``None`` if nothing is."""
-    from croniter import CroniterError, croniter
+    from croniter import CroniterBadDateError, CroniterError, croniter
 
-    if len(expression.split()) != 5:
-        return "a cron expression has five fields: minute, hour, day of month, month, day of week"
+    fields = expression.split()
+    if len(fields) != len(_FIELDS):
+        return f"expected five fields ({', '.join(name for name, _ in _FIELDS)}), got {len(fields)}"
+    for index, (field, (name, allowed)) in enumerate(zip(fields, _FIELDS, strict=True)):
+        alone = " ".join(field if index == other else "*" for other in range(len(fields)))
+        try:
+            croniter(alone)
+        except (CroniterError, ValueError, KeyError):
+            return f'"{field}" is no {name} ({allowed})'
     try:
         croniter(expression, datetime(2000, 1, 1, tzinfo=UTC)).get_next(datetime)
+    except CroniterBadDateError:
+        return f'no date ever matches "{expression}"'
     except (CroniterError, ValueError, KeyError) as e:
         return f"not a cron expression: {e}"
     return None
@@ -55,13 +67,26 @@ def is_tick(cron: str, timezone: str, instant: datetime) -> bool:
 def _step(cron: str, timezone: str, instant: datetime, direction: int) -> datetime:
     from croniter import croniter
 
-    # Wall-clock arithmetic, as Airflow's cron timetables do it: `0 3 * * *` stays at three across a change of
-    # the clocks. An hour that does not exist moves, one that exists twice is taken once; then a step may land
-    # on or behind where it began, and the next one is taken.
     zone = ZoneInfo(timezone)
-    walk = croniter(cron, instant.astimezone(zone).replace(tzinfo=None))
+    start = instant.astimezone(zone).replace(tzinfo=None, fold=0)
+    walk = croniter(cron, start)
+    every_hour = walk.expanded[1] == ["*"]
     while True:
         local: datetime = walk.get_next(datetime) if direction > 0 else walk.get_prev(datetime)
-        tick = local.replace(tzinfo=zone).astimezone(UTC)
-        if (tick - instant).total_seconds() * direction > 0:
+        if every_hour:
+            # Elapsed time: the hour that the clocks repeat has its ticks twice, the one they leave out has none.
+            return instant.astimezone(UTC) + (local - start)
+        # Wall-clock time: `0 3 * * *` stays at three across a change of the clocks. Where a step lands on or
+        # behind where it began, since its hour does not exist or exists twice, the next one is taken.
+        tick = _at_wall_clock(local, zone)
+        if (tick - instant) * direction > timedelta():
             return tick
+
+
+def _at_wall_clock(local: datetime, zone: ZoneInfo) -> datetime:
+    """The instant at which the clocks of a zone show a time: the second one of two, and where they leave it out,
+    as much later as they leave out."""
+    instant = local.replace(tzinfo=zone, fold=1).astimezone(UTC)
+    if instant.astimezone(zone).replace(tzinfo=None, fold=0) != local:
+        instant = local.replace(tzinfo=zone, fold=0).astimezone(UTC)
+    return instant

@@ -1,25 +1,55 @@
-"""The units of the language as pydantic field types: read by :mod:`tidemill.spec.units`, written back as text."""
+"""The language's values as pydantic field types: units read by :mod:`tidemill.spec.units` and written back as
+text, names of one form, and what an editor is told of each in the JSON Schema."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, Discriminator, PlainSerializer, PlainValidator, Tag, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Discriminator,
+    PlainSerializer,
+    PlainValidator,
+    StringConstraints,
+    Tag,
+    WithJsonSchema,
+)
 
 from tidemill.spec import units
+from tidemill.spec.metrics import METRICS
+
+_CODE = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
+_NAME = r"^[A-Za-z0-9_-]{1,200}$"
+_ALIAS = r"^[A-Za-z][A-Za-z0-9_-]{0,99}$"
+_ADDRESS = r"^(https?://|mailto:)\S+$"
+
+FORMS: Mapping[str, str] = {
+    _CODE: "module:function, such as include.flights.train:train",
+    _NAME: 'a name of letters, digits, "_" and "-" (at most 200)',
+    _ALIAS: 'a name of letters, digits, "_" and "-" that begins with a letter (at most 100)',
+    _ADDRESS: "an address that begins with https://, http:// or mailto:",
+}
+"""What a text must look like, in words, by the pattern that asks for it."""
+
+_NUMBER = r"^[0-9]+(\.[0-9]+)? *"
 
 
 def _finite(value: float) -> float:
     if not math.isfinite(value):
-        raise ValueError("a finite number is needed")
+        raise ValueError("expected a finite number")
     return value
 
 
-def _unit(read: Callable[[Any], Any], write: Callable[[Any], str], *examples: str, number: bool = False) -> Any:
-    shape: dict[str, Any] = {"type": ["string", "number"] if number else "string", "examples": list(examples)}
+def _unit(
+    read: Callable[[Any], Any], write: Callable[[Any], str], pattern: str, *examples: str, number: bool = False
+) -> Any:
+    shape: dict[str, Any] = {"type": "string", "pattern": pattern, "examples": list(examples)}
+    if number:
+        shape = {"anyOf": [shape, {"type": "number", "minimum": 0, "maximum": 1}]}
     return (
         PlainValidator(read),
         PlainSerializer(write, return_type=str, when_used="json"),
@@ -27,12 +57,19 @@ def _unit(read: Callable[[Any], Any], write: Callable[[Any], str], *examples: st
     )
 
 
-def text_or_mapping(section: Any) -> Any:
-    """A value that is either text or a section: the shape decides, so that an error speaks of that one only."""
+def text_or_mapping(section: Any, text: Mapping[str, Any]) -> Any:
+    """A value that is either text or a section: the shape decides, so that an error speaks of that one only.
+
+    ``text``: what the JSON Schema says of the text.
+    """
     return Annotated[
-        Annotated[str, Tag("text")] | Annotated[section, Tag("mapping")],
-        Discriminator(lambda value: "text" if isinstance(value, str) else "mapping"),
+        Annotated[str, Tag("text"), WithJsonSchema({"type": "string", **text})] | Annotated[section, Tag("mapping")],
+        Discriminator(_shape_of),
     ]
+
+
+def _shape_of(value: Any) -> str | None:
+    return "text" if isinstance(value, str) else "mapping" if isinstance(value, Mapping | BaseModel) else None
 
 
 Number = Annotated[float, AfterValidator(_finite)]
@@ -44,10 +81,40 @@ if TYPE_CHECKING:
     Share = float
     Quota = units.Quota
     Instant = datetime
+    Code = str
+    Name = str
+    Alias = str
+    Address = str
+    Metric = str
 else:
-    Duration = Annotated[timedelta, *_unit(units.duration, units.format_duration, "2 h", "7 d")]
-    Span = Annotated[units.Span, *_unit(units.calendar, str, "5 months", "30 d")]
-    Size = Annotated[int, *_unit(units.size, units.format_size, "4 GiB")]
-    Share = Annotated[float, *_unit(units.share, units.format_share, "30%", number=True)]
-    Quota = Annotated[units.Quota, *_unit(units.quota, str, "4 per year")]
-    Instant = Annotated[datetime, *_unit(units.instant, units.format_instant, "2013-07-01")]
+    Duration = Annotated[
+        timedelta, *_unit(units.duration, units.format_duration, _NUMBER + "(s|min|h|d|w)$", "2 h", "7 d")
+    ]
+    Span = Annotated[
+        units.Span,
+        *_unit(
+            units.calendar, str, _NUMBER + "(s|min|h|d|w|months?|quarters?|years?)$", "5 months", "1 quarter", "30 d"
+        ),
+    ]
+    Size = Annotated[int, *_unit(units.size, units.format_size, _NUMBER + "(k|M|G|T|Ki|Mi|Gi|Ti)B$", "4 GiB")]
+    Share = Annotated[
+        float, *_unit(units.share, units.format_share, r"^[0-9]{1,3}(\.[0-9]+)? *%?$", "30%", number=True)
+    ]
+    Quota = Annotated[
+        units.Quota, *_unit(units.quota, str, "^[0-9]+ *per *(day|week|month|quarter|year)$", "4 per year")
+    ]
+    Instant = Annotated[
+        datetime,
+        *_unit(
+            units.instant,
+            units.format_instant,
+            r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?( ?(Z|[+-]\d{2}:\d{2}))?)?$",
+            "2013-07-01",
+        ),
+    ]
+    Code = Annotated[str, StringConstraints(pattern=_CODE)]
+    Name = Annotated[str, StringConstraints(pattern=_NAME)]
+    Alias = Annotated[str, StringConstraints(pattern=_ALIAS)]
+    Address = Annotated[str, StringConstraints(pattern=_ADDRESS)]
+    # Which metrics there are is a check of meaning, which knows the task; the schema lists them for editors.
+    Metric = Annotated[str, WithJsonSchema({"type": "string", "enum": list(METRICS)})]

@@ -19,6 +19,14 @@ _KEYS = {
     ("vars",): "variables",
     ("budget",): "budgets",
     ("search",): "hyperparameter search",
+    ("platform", "region"): "platforms with regions",
+    ("platform", "connection"): "platforms with credentials",
+    ("platform", "role"): "platforms with credentials",
+    ("platform", "bucket"): "platforms with buckets",
+    ("platform", "project"): "platforms with credentials",
+    ("platform", "namespace"): "platforms with namespaces",
+    ("schedule", "assets"): "schedules by assets",
+    ("monitor", "schedule", "assets"): "schedules by assets",
     ("train", "service"): "training on a cloud service",
     ("train", "image"): "training in a container image",
     ("train", "budget"): "budgets",
@@ -44,12 +52,14 @@ _VALUES = {
 def key(path: Path) -> str | None:
     """The message for a key of a later version; ``None`` if it is none."""
     what = _KEYS.get(tuple(str(part) for part in path))
-    return f"{what} is not in Tidemill {__version__}" if what else None
+    return f"not in Tidemill {__version__}: {what}" if what else None
 
 
 def value(path: Path, given: Any) -> str | None:
     """The message for a value of a later version; ``None`` if it is none."""
     names = tuple(str(part) for part in path if isinstance(part, str))
     if isinstance(given, str) and given in _VALUES.get(names, ()):
-        return f'"{given}" is not in Tidemill {__version__}'
+        return f'not in Tidemill {__version__}: "{given}"'
+    if isinstance(given, list) and names[-1:] == ("schedule",):
+        return f"not in Tidemill {__version__}: schedules by assets"
     return None

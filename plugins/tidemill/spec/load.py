@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path as FilePath
 from typing import Any
 
 from tidemill.spec import later
 from tidemill.spec.document import Document, Path
-from tidemill.spec.errors import SpecError, SpecErrors, suggest
+from tidemill.spec.errors import SpecError, SpecErrors
 from tidemill.spec.reader import read
 
 DEFAULTS = "defaults.yaml"
+_VERSION = "tidemill"
+_FREE = ("train", "params")
+"""Where the language ends: what stands here is the user's own, an empty value included."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +32,19 @@ class Sources:
         """The pipeline's own file, as errors name it."""
         return self.documents[0].file
 
+    @cached_property
     def merged(self) -> dict[str, Any]:
-        """The values, nearer files first: mappings are merged key by key, everything else is replaced."""
+        """The values, nearer files first: mappings are merged key by key, everything else is replaced, and a
+        key without a value takes back what was inherited. The version is each file's own."""
         merged: dict[str, Any] = {}
-        for document in reversed(self.documents):
+        for document in reversed(self.documents[1:]):
             merged = merge(merged, document.value)
-        return merged
+        merged.pop(_VERSION, None)
+        return merge(merged, self.documents[0].value)
+
+    def wrote(self, *path: str | int) -> bool:
+        """Whether there is a value at a path, be it right or wrong."""
+        return has(self.merged, path)
 
     def place(self, path: Path, *, key: bool = False) -> tuple[str, int, int]:
         """File, line and column where the value at ``path`` (or its key) is written."""
@@ -61,13 +73,17 @@ class Sources:
         return self.documents[0]
 
 
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``over`` laid over ``base``: mappings key by key, everything else replaced."""
+def merge(base: Mapping[str, Any], over: Mapping[str, Any], at: Path = ()) -> dict[str, Any]:
+    """``over`` laid over ``base``: mappings key by key, everything else replaced; an empty value removes."""
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
-        both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        merged[key] = merge(below, value) if both else value  # type: ignore[arg-type]
+        if value is None and key in merged and at[:2] != _FREE:
+            del merged[key]
+        elif isinstance(below, Mapping) and isinstance(value, Mapping):
+            merged[key] = merge(below, value, (*at, key))
+        else:
+            merged[key] = value
     return merged
 
 
@@ -103,8 +119,8 @@ def shown_as(file: FilePath, root: FilePath) -> str:
         return file.as_posix()
 
 
-def load_sources(file: FilePath, dags: FilePath, root: FilePath) -> Sources:
-    """Read a pipeline's file and the defaults it inherits.
+def load_sources(file: FilePath, dags: FilePath, root: FilePath, data: bytes = b"") -> Sources:
+    """Read a pipeline's file and the defaults it inherits. ``data``: the file's content, if it was read already.
 
     Raises:
         SpecErrors: a file cannot be read as YAML; what is wrong in all of them together.
@@ -115,7 +131,8 @@ def load_sources(file: FilePath, dags: FilePath, root: FilePath) -> Sources:
     present = [path for path in defaults_for(file, dags) if path != file and path.is_file()]
     for path in (file, *present):
         try:
-            documents.append(read(path.read_bytes(), shown_as(path, root)))
+            content = data if path == file and data else path.read_bytes()
+            documents.append(read(content, shown_as(path, root)))
         except SpecErrors as e:
             errors.extend(e.errors)
     if errors:
@@ -133,13 +150,21 @@ def parse(sources: Sources) -> tuple[Any, list[SpecError]]:
 
     from tidemill.spec.models import Spec
 
-    value = sources.merged()
-    errors = list(_unrendered(sources, value, ()))
+    value = sources.merged
+    errors = [*_versions_of_defaults(sources), *_unusable(sources, value, ())]
+    empty = list(_empty(value, ()))
+    if empty:
+        from tidemill.spec.explain import no_value
+
+        errors += [no_value(sources, path) for path in empty]
+        value = _without(value, empty)
     try:
         return Spec.model_validate(value), errors
     except ValidationError as e:
         found = e.errors(include_url=False)
-    errors.extend(_explain(sources, value, found))
+    from tidemill.spec.explain import explain
+
+    errors += explain(sources, value, found, empty)
     return _salvage(value, found), errors
 
 
@@ -147,12 +172,10 @@ def _salvage(value: Mapping[str, Any], found: list[Any]) -> Any:
     """What can be read of a spec with mistakes: wrong keys are left out, then whole sections that still fail."""
     from pydantic import TypeAdapter, ValidationError
 
+    from tidemill.spec.explain import path_of
     from tidemill.spec.models import Spec
 
-    pruned = copy.deepcopy(dict(value))
-    for error in found:
-        if error["type"] != "missing":
-            _remove(pruned, _path_of(error["loc"], pruned))
+    pruned = _without(value, [path_of(error["loc"], value) for error in found if error["type"] != "missing"])
     sections: dict[str, Any] = {}
     for name, field in Spec.model_fields.items():
         sections[name] = None
@@ -172,138 +195,47 @@ def _is_model(annotation: Any) -> bool:
     return hasattr(annotation, "model_config")
 
 
-def _remove(value: Any, path: Path) -> None:
-    for part in path[:-1]:
-        try:
-            value = value[part]
-        except (KeyError, IndexError, TypeError):
-            return
-    if path and isinstance(value, dict):
-        value.pop(path[-1], None)
+def _without(value: Mapping[str, Any], paths: Collection[Path]) -> dict[str, Any]:
+    """A copy without the keys at some paths; items of lists stay."""
+    pruned = copy.deepcopy(dict(value))
+    for path in paths:
+        at: Any = pruned
+        for part in path[:-1]:
+            at = at[part] if has(at, (part,)) else None
+        if path and isinstance(at, dict):
+            at.pop(path[-1], None)
+    return pruned
 
 
-def _path_of(loc: tuple[str | int, ...], value: Any) -> Path:
-    """A pydantic location without the parts that name a union's branch or a mapping's key check."""
-    path: list[str | int] = []
-    for index, part in enumerate(loc):
-        last = index == len(loc) - 1
-        if isinstance(value, Mapping):
-            if part in value:
-                path.append(part)
-                value = value[part]
-            elif last and part != "[key]":
-                path.append(part)
-        elif isinstance(value, list) and isinstance(part, int):
-            path.append(part)
-            value = value[part] if part < len(value) else None
-    return tuple(path)
+def _versions_of_defaults(sources: Sources) -> Iterator[SpecError]:
+    for document in sources.documents[1:]:
+        if _VERSION in document.value:
+            message = f'"{_VERSION}" is not inherited'
+            yield document.error((_VERSION,), message, "write it into each pipeline's own file", key=True)
 
 
-def _explain(sources: Sources, value: Mapping[str, Any], found: list[Any]) -> Iterator[SpecError]:
-    for error in found:
-        path = _path_of(error["loc"], value)
-        kind = error["type"]
-        if kind == "missing":
-            yield _missing(sources, path)
-        elif kind == "extra_forbidden":
-            yield _unknown_key(sources, path)
-        else:
-            message, hint = _wrong_value(error, path)
-            yield sources.error(path, message, hint)
-
-
-def _missing(sources: Sources, path: Path) -> SpecError:
-    from tidemill.spec.models import model_at
-
-    model = model_at(path[:-1])
-    field = model.model_fields.get(str(path[-1])) if model else None
-    hint = f"add `{path[-1]}:`" + (f" ({field.description.rstrip('.')})" if field and field.description else "")
-    return sources.error(path[:-1], f'missing key "{path[-1]}"', hint, key=True)
-
-
-def _unknown_key(sources: Sources, path: Path) -> SpecError:
-    from tidemill.spec.models import model_at
-
-    planned = later.key(path)
-    if planned:
-        return sources.error(path, planned, later.HINT, key=True)
-    model = model_at(path[:-1])
-    known = list(model.model_fields) if model else []
-    near = suggest(str(path[-1]), known)
-    hint = f'did you mean "{near}"?' if near else "known keys: " + ", ".join(known) if known else None
-    return sources.error(path, f'unknown key "{path[-1]}"', hint, key=True, shown=path[:-1])
-
-
-_EXPECTED = {
-    "string_type": "text",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "list_type": "a list (`[a, b]`)",
-    "dict_type": "a mapping (`key: value`)",
-    "model_type": "a mapping (`key: value`)",
-    "model_attributes_type": "a mapping (`key: value`)",
-}
-
-
-def _wrong_value(error: Mapping[str, Any], path: Path) -> tuple[str, str | None]:
-    kind, given, context = error["type"], error.get("input"), error.get("ctx") or {}
-    if kind in _EXPECTED:
-        hint = 'quote it: "…"' if kind == "string_type" and isinstance(given, int | float) else None
-        return f"expected {_EXPECTED[kind]}, got {describe(given)}", hint
-    if kind == "literal_error":
-        return _wrong_choice(context, given, path)
-    if kind == "value_error":
-        return str(context.get("error", error["msg"])), None
-    if kind == "string_pattern_mismatch":
-        from tidemill.spec.models import model_at
-
-        model = model_at(path[:-1])
-        field = model.model_fields.get(str(path[-1])) if model else None
-        return f"{describe(given)} is not of the form this needs", field.description if field else None
-    if kind in {"too_short", "string_too_short"}:
-        return "must not be empty", None
-    message = str(error["msg"])
-    return f"{message[:1].lower()}{message[1:]}, got {describe(given)}", None
-
-
-def _wrong_choice(context: Mapping[str, Any], given: Any, path: Path) -> tuple[str, str | None]:
-    expected = str(context.get("expected", ""))
-    choices = [choice.strip().strip("'") for choice in expected.replace(" or ", ", ").split(", ")]
-    planned = later.value(path, given)
-    if planned:
-        return planned, f"this version has {', '.join(choices)}"
-    near = suggest(given, choices) if isinstance(given, str) else None
-    return (
-        f"expected {' or '.join(choices)}, got {describe(given)}",
-        f'did you mean "{near}"?' if near else None,
-    )
-
-
-def describe(value: Any) -> str:
-    """A value as a message shows it, in YAML's words."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
-    text = str(value)
-    shown = text if len(text) <= 60 else text[:59] + "…"
-    return f'"{shown}"' if isinstance(value, str) else f"the number {shown}"
-
-
-def _unrendered(sources: Sources, value: Any, path: Path) -> Iterator[SpecError]:
-    """No field of this language version is a template, so a template would be taken literally."""
+def _unusable(sources: Sources, value: Any, path: Path) -> Iterator[SpecError]:
+    """Values that would be taken otherwise than they are written: no field of this version is a template, and
+    what is no number has no form in JSON, by which parameters reach the training."""
     if isinstance(value, str):
         if path[:1] != ("description",) and ("{{" in value or "{%" in value):
             yield sources.error(path, "templates (`{{ … }}`) are not rendered here", later.HINT)
+    elif isinstance(value, float):
+        if path[:2] == _FREE and not math.isfinite(value):
+            yield sources.error(path, "expected a finite number", "leave it out, and let the code know what that means")
     elif isinstance(value, Mapping):
         for key, below in value.items():
-            yield from _unrendered(sources, below, (*path, key))
+            yield from _unusable(sources, below, (*path, key))
     elif isinstance(value, list):
         for index, below in enumerate(value):
-            yield from _unrendered(sources, below, (*path, index))
+            yield from _unusable(sources, below, (*path, index))
+
+
+def _empty(value: Mapping[str, Any], path: Path) -> Iterator[Path]:
+    """The keys without a value."""
+    for key, below in value.items():
+        at = (*path, key)
+        if below is None:
+            yield at
+        elif isinstance(below, Mapping) and at != _FREE:
+            yield from _empty(below, at)

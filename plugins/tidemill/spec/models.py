@@ -9,10 +9,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
-from tidemill.spec.fields import Duration, Instant, Number, Quota, Share, Size, Span, text_or_mapping
+from tidemill.spec.fields import (
+    Address,
+    Alias,
+    Code,
+    Duration,
+    Instant,
+    Metric,
+    Name,
+    Number,
+    Quota,
+    Share,
+    Size,
+    Span,
+    text_or_mapping,
+)
 
-Metric = str
+PRESETS = {
+    "hourly": "0 * * * *",
+    "daily": "0 0 * * *",
+    "weekly": "0 0 * * 0",
+    "monthly": "0 0 1 * *",
+    "quarterly": "0 0 1 */3 *",
+    "yearly": "0 0 1 1 *",
+}
+"""The schedules that have a name, as cron expressions."""
+
 Trigger = Literal["drift", "performance"]
 
 
@@ -25,14 +49,16 @@ class Section(BaseModel):
 class Owner(Section):
     """Who answers for the pipeline, and where to reach them."""
 
-    name: str = Field(min_length=1, description="Shown as the owner in Airflow.")
-    link: str = Field(pattern=r"^(https?://|mailto:)\S+$", description="`https://…` or `mailto:…`.")
+    name: str = Field(min_length=1, description="Shown as the owner in Airflow.", examples=["ops-research"])
+    link: Address = Field(description="`https://…` or `mailto:…`.", examples=["https://example.org/ops"])
 
 
 class Cron(Section):
     """A cron expression in a time zone."""
 
-    cron: str = Field(description="Five fields: minute, hour, day of month, month, day of week.")
+    cron: str = Field(
+        description="Five fields: minute, hour, day of month, month, day of week.", examples=["0 3 * * 1"]
+    )
     timezone: str = Field(default="UTC", description="An IANA time zone, e.g. `Europe/Berlin`.")
 
 
@@ -40,8 +66,8 @@ if TYPE_CHECKING:
     Schedule = str | Cron
     Owned = str | Owner
 else:
-    Schedule = text_or_mapping(Cron)
-    Owned = text_or_mapping(Owner)
+    Schedule = text_or_mapping(Cron, {"anyOf": [{"enum": list(PRESETS)}, {"pattern": r"^\S+( +\S+){4}$"}]})
+    Owned = text_or_mapping(Owner, {"minLength": 1})
 
 
 class Platform(Section):
@@ -53,9 +79,9 @@ class Platform(Section):
 class Window(Section):
     """Which rows a run sees: the holdout is the span before `as_of`, the training rows are the span before that."""
 
-    column: str = Field(min_length=1, description="The time column of the source.")
-    train: Span = Field(description="How long the training rows reach back from the holdout, e.g. `5 months`.")
-    holdout: Span = Field(description="How long the holdout reaches back from `as_of`, e.g. `1 month`.")
+    column: str = Field(min_length=1, description="The time column of the source.", examples=["time"])
+    train: Span = Field(description="How long the training rows reach back from the holdout.", examples=["5 months"])
+    holdout: Span = Field(description="How long the holdout reaches back from `as_of`.", examples=["1 month"])
 
 
 class Data(Section):
@@ -64,13 +90,20 @@ class Data(Section):
     source: str = Field(
         min_length=1,
         description="A Parquet or CSV file, or a folder of Parquet files; relative to the project.",
+        examples=["include/flights/departures.parquet"],
     )
-    key: list[str] = Field(default_factory=list, description="The columns that identify a row.")
-    window: Window
+    key: list[str] = Field(
+        default_factory=list, description="The columns that identify a row.", examples=[["flight_id"]]
+    )
+    window: Window = Field(
+        description="Which rows a run sees.", examples=[{"column": "time", "train": "5 months", "holdout": "1 month"}]
+    )
     version: Literal["dvc"] = Field(default="dvc", description="What versions the rows: `dvc`.")
     expect: str | None = Field(
         default=None,
+        min_length=1,
         description="A Great Expectations suite (YAML) that the rows must pass; relative to the project.",
+        examples=["include/flights/expectations.yaml"],
     )
 
 
@@ -84,11 +117,14 @@ class Resources(Section):
 class Train(Section):
     """The user's training function and what it is given."""
 
-    code: str = Field(
-        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
-        description="`module:function`, found from the project's root, e.g. `include.flights.train:train`.",
+    code: Code = Field(
+        description="`module:function`, found from the project's root.", examples=["include.flights.train:train"]
     )
-    params: dict[str, Any] = Field(default_factory=dict, description="Given to the function as `context.params`.")
+    params: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Given to the function as `context.params`.",
+        examples=[{"learning_rate": 0.1, "max_iter": 200}],
+    )
     seed: int = Field(
         default=0,
         ge=0,
@@ -98,23 +134,29 @@ class Train(Section):
     timeout: Duration | None = Field(
         default=None, description="After this the training is stopped and fails, e.g. `2 h`."
     )
-    resources: Resources = Field(default_factory=Resources)
+    resources: Resources = Field(default_factory=Resources, description="What the training may use.")
     track: Literal["mlflow"] = Field(default="mlflow", description="Where runs are tracked: `mlflow`.")
 
 
 class Evaluate(Section):
     """What the model is asked to do and how well it does it."""
 
-    task: Literal["classification", "regression"]
-    target: str = Field(min_length=1, description="The column that the model predicts.")
-    metrics: list[Metric] = Field(min_length=1, description="Computed for challenger and champion on the same rows.")
-    slices: list[str] = Field(default_factory=list, description="Columns: each of their values is judged by itself.")
+    task: Literal["classification", "regression"] = Field(description="What the model predicts: a class, or a number.")
+    target: str = Field(min_length=1, description="The column that the model predicts.", examples=["late"])
+    metrics: list[Metric] = Field(
+        min_length=1,
+        description="Computed for challenger and champion on the same rows.",
+        examples=[["roc_auc", "log_loss"]],
+    )
+    slices: list[str] = Field(
+        default_factory=list, description="Columns: each of their values is judged by itself.", examples=[["carrier"]]
+    )
 
 
 class Gain(Section):
     """The improvement over the champion; positive is better, whatever the metric's direction."""
 
-    at_least: Number
+    at_least: Number = Field(description="The least improvement, in the metric's unit.", examples=[0.0])
     without_champion: Literal["pass", "refuse"] = Field(
         default="refuse",
         description="What the gain does while there is no champion; `pass` needs an absolute bound beside it.",
@@ -124,35 +166,35 @@ class Gain(Section):
 class WorstSlice(Section):
     """A bound on the worst slice of `evaluate.slices` that has enough rows to be judged."""
 
-    at_least: Number | None = None
-    at_most: Number | None = None
+    at_least: Number | None = Field(default=None, description="The worst slice's metric must be at least this.")
+    at_most: Number | None = Field(default=None, description="The worst slice's metric must be at most this.")
     min_rows: int = Field(default=100, ge=1, description="A slice with fewer rows is listed as not judged.")
 
 
 class Gate(Section):
     """The conditions on one metric; all of them must hold."""
 
-    at_least: Number | None = None
-    at_most: Number | None = None
-    gain: Gain | None = None
-    worst_slice: WorstSlice | None = None
+    at_least: Number | None = Field(default=None, description="The metric must be at least this.")
+    at_most: Number | None = Field(default=None, description="The metric must be at most this.")
+    gain: Gain | None = Field(default=None, description="The improvement over the champion.")
+    worst_slice: WorstSlice | None = Field(default=None, description="A bound on the worst slice.")
 
 
 class Promote(Section):
     """The registered model, and the gate a version passes before the alias moves to it."""
 
-    model: str | None = Field(
+    model: Name | None = Field(
         default=None,
-        pattern=r"^[A-Za-z0-9_-]+$",
         description="The registered model's name; the pipeline's id if absent.",
+        examples=["flight_delays"],
     )
     registry: Literal["mlflow"] = Field(default="mlflow", description="Where models are registered: `mlflow`.")
-    alias: str = Field(
-        default="champion",
-        pattern=r"^[A-Za-z][A-Za-z0-9_-]*$",
-        description="The alias of the model in force.",
+    alias: Alias = Field(default="champion", description="The alias of the model in force.")
+    when: dict[Metric, Gate] = Field(
+        min_length=1,
+        description="Metric → conditions, all of which must hold.",
+        examples=[{"roc_auc": {"at_least": 0.65}}],
     )
-    when: dict[Metric, Gate] = Field(min_length=1, description="Metric → conditions.")
     approval: Literal["automatic", "manual"] = Field(
         default="automatic", description="`manual`: a person approves in Airflow."
     )
@@ -174,8 +216,8 @@ class Drift(Section):
 class Bound(Section):
     """An absolute bound on a metric."""
 
-    at_least: Number | None = None
-    at_most: Number | None = None
+    at_least: Number | None = Field(default=None, description="The metric must be at least this.")
+    at_most: Number | None = Field(default=None, description="The metric must be at most this.")
 
 
 class Monitor(Section):
@@ -187,9 +229,12 @@ class Monitor(Section):
         description="The judged span before `as_of` for runs without a data interval; needed without a schedule.",
     )
     min_rows: int = Field(default=100, ge=1, description="A window with fewer rows is not judged.")
-    drift: Drift | None = None
+    drift: Drift | None = Field(default=None, description="Watch how far the rows are from the champion's.")
     performance: dict[Metric, Bound] | None = Field(
-        default=None, min_length=1, description="Metric → bound, on the window's rows that have a target."
+        default=None,
+        min_length=1,
+        description="Metric → bound, on the window's rows that have a target.",
+        examples=[{"roc_auc": {"at_least": 0.68}}],
     )
     compare_previous: bool = Field(default=False, description="Score the champion before the one in force, too.")
 
@@ -197,7 +242,11 @@ class Monitor(Section):
 class Retrain(Section):
     """Which signals start a training besides the schedule, and what holds them back."""
 
-    triggers: list[Trigger] = Field(default_factory=list)
+    triggers: list[Trigger] = Field(
+        default_factory=list,
+        description="The monitor's signals that start a training.",
+        examples=[["drift", "performance"]],
+    )
     cooldown: Duration | None = Field(default=None, description="From the last training started, promoted or refused.")
     at_most: Quota | None = Field(default=None, description="Trainings in a UTC calendar period, e.g. `4 per year`.")
     count_scheduled: bool = Field(default=False, description="Scheduled runs count towards `at_most`.")
@@ -210,26 +259,62 @@ class Spec(Section):
     tidemill: Literal[1] = Field(description="The language's version.")
     description: str = Field(default="", description="One or more sentences, shown in Airflow.")
     owner: Owned | None = Field(default=None, description="Who answers for the pipeline.")
-    tags: list[str] = Field(default_factory=list, description="Shown and searchable in Airflow.")
-    links: dict[str, str] = Field(default_factory=dict, description="Name → address, shown in the DAG's documentation.")
+    tags: list[str] = Field(
+        default_factory=list, description="Shown and searchable in Airflow.", examples=[["flights"]]
+    )
+    links: dict[str, Address] = Field(
+        default_factory=dict,
+        description="Name → address, shown in the DAG's documentation.",
+        examples=[{"data": "https://example.org/data"}],
+    )
     schedule: Schedule | None = Field(
         default=None,
-        description="A preset (`hourly`, `daily`, `weekly`, `monthly`, `quarterly`, `yearly`), cron, or `{cron, timezone}`.",
+        description=f"A preset ({', '.join(PRESETS)}), a cron expression, or `{{cron, timezone}}`.",
+        examples=["monthly", "0 3 * * 1"],
     )
-    start: Instant | None = Field(default=None, description="The first `as_of`, inclusive, e.g. `2013-07-01`.")
+    start: Instant | None = Field(default=None, description="The first `as_of`, inclusive.")
     end: Instant | None = Field(default=None, description="The last `as_of`, inclusive.")
     catchup: bool = Field(default=False, description="Run the intervals that were missed.")
-    platform: Platform
-    data: Data
-    train: Train
-    evaluate: Evaluate
-    promote: Promote
-    monitor: Monitor | None = None
-    retrain: Retrain | None = None
+    platform: Platform = Field(description="Where the pipeline's work runs.", examples=[{"provider": "local"}])
+    data: Data = Field(
+        description="The source, the rows of it that a run sees, and what is expected of them.",
+        examples=[
+            {
+                "source": "include/flights/departures.parquet",
+                "window": {"column": "time", "train": "5 months", "holdout": "1 month"},
+            }
+        ],
+    )
+    train: Train = Field(
+        description="The training function and what it is given.", examples=[{"code": "include.flights.train:train"}]
+    )
+    evaluate: Evaluate = Field(
+        description="What the model is asked to do, and how well it does it.",
+        examples=[{"task": "classification", "target": "late", "metrics": ["roc_auc"]}],
+    )
+    promote: Promote = Field(
+        description="The registered model, and the gate before its alias.",
+        examples=[{"when": {"roc_auc": {"at_least": 0.65}}}],
+    )
+    monitor: Monitor | None = Field(default=None, description="The watch over the model in force.")
+    retrain: Retrain | None = Field(
+        default=None, description="Which signals start a training besides the schedule, and what holds them back."
+    )
 
 
 def model_at(path: tuple[str | int, ...]) -> type[Section] | None:
     """The section that a path of keys leads to; ``None`` where it leads to no section."""
+    at = _at(path)
+    return at if _is_section(at) else None
+
+
+def field_at(path: tuple[str | int, ...]) -> FieldInfo | None:
+    """The field that a path of keys leads to; ``None`` where it leads to none."""
+    model = model_at(path[:-1])
+    return model.model_fields.get(str(path[-1])) if model is not None and path else None
+
+
+def _at(path: tuple[str | int, ...]) -> Any:
     at: Any = Spec
     for part in path:
         if _is_section(at):
@@ -239,7 +324,7 @@ def model_at(path: tuple[str | int, ...]) -> type[Section] | None:
             at = _structure(get_args(at)[1])
         else:
             return None
-    return at if _is_section(at) else None
+    return at
 
 
 def _is_section(annotation: Any) -> bool:
