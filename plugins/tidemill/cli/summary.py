@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tidemill.ledger.entry import Entry
@@ -184,7 +185,7 @@ def _why(training: Mapping[str, Any]) -> str:
         old = f" (version {training['against']}: {{}})" if training["against"] else ""
         return ", ".join(
             f"{name} {_number(m['challenger'])}" + (old.format(_number(m["champion"])) if old else "")
-            for name, m in training["metrics"].items()
+            for name, m in sorted(training["metrics"].items(), key=lambda pair: _order(pair[0]))
         )
     return "; ".join(training["why"])
 
@@ -192,12 +193,11 @@ def _why(training: Mapping[str, Any]) -> str:
 def _table_of_windows(summary: Summary) -> Table | None:
     if not summary["windows"]:
         return None
-    table = _table("Watched: what the monitor saw", "from", "to", "champion", "rows", "alarms", "what was seen")
+    table = _table("Watched: what the monitor saw", "window", "champion", "alarms", "what was seen")
     for w in summary["windows"]:
         alarms = f"[red]{' and '.join(w['fired'])}[/]" if w["fired"] else "none"
-        rows = f"{w['rows']:,}" if w["rows"] is not None else ""
-        version = f"v{w['version']}" if w["version"] else "–"
-        table.add_row(_day(w["start"]), _day(w["end"]), version, rows, alarms, _cell("; ".join(_seen(w))))
+        version = f"v{w['version']}" if w["version"] else "none"
+        table.add_row(_span(w), version, alarms, _cell("; ".join(_seen(w))))
     return table
 
 
@@ -205,9 +205,10 @@ def _seen(window: Mapping[str, Any]) -> list[str]:
     found = []
     if window["share_drifted"] is not None:
         names = f" ({', '.join(window['drifted'])})" if window["drifted"] else ""
-        found.append(f"{window['share_drifted']:.0%} of the columns drifted{names}")
+        found.append(f"{window['share_drifted']:.0%} of columns drifted{names}")
     if window["performance"]:
-        found += [f"{name} {_number(value)}" for name, value in window["performance"]["metrics"].items()]
+        metrics = window["performance"]["metrics"]
+        found += [f"{name} {_number(metrics[name])}" for name in _in_order(metrics)]
     return found or window["why"]
 
 
@@ -215,21 +216,19 @@ def _table_of_worth(summary: Summary) -> Table | None:
     worth = summary["worth"]
     if not worth:
         return None
-    metrics = list(dict.fromkeys(name for w in worth for name in w["metrics"]))
-    columns = ("from", "to", "champion", "kept instead", *(f"{m}: new, old, gain" for m in metrics))
-    table = _table("What retraining gave: the champion and the one before it, on the same rows", *columns)
+    metrics = _in_order({name for w in worth for name in w["metrics"]})
+    title = "What retraining gave: the champion, and its gain over the one before it on the same rows"
+    table = _table(title, "window", "champion", "before", *metrics)
     for w in worth:
-        cells = []
-        for name in metrics:
-            m = w["metrics"].get(name, {})
-            gain = m.get("gain")
-            colour = "white" if not gain else "green" if gain > 0 else "red"
-            cells.append(
-                f"{_number(m.get('champion'))}  {_number(m.get('previous'))}  [{colour}]{_number(gain, '+')}[/]"
-            )
-        mark = " ←" if w["following"] else ""
-        table.add_row(_day(w["start"]), _day(w["end"]), f"v{w['version']}{mark}", f"v{w['against']}", *cells)
+        cells = [_compared(w["metrics"].get(name) or {}) for name in metrics]
+        table.add_row(_span(w), f"v{w['version']}{' ←' if w['following'] else ''}", f"v{w['against']}", *cells)
     return table
+
+
+def _compared(metric: Mapping[str, Any]) -> str:
+    gain = metric.get("gain")
+    colour = "white" if not gain else "green" if gain > 0 else "red"
+    return f"{_number(metric.get('champion'))} [{colour}]{_number(gain, '+')}[/]"
 
 
 def _conclusions(summary: Summary) -> list[str]:
@@ -244,13 +243,13 @@ def _conclusions(summary: Summary) -> list[str]:
         told.append(f"{len(windows)} windows watched: drift fired in {drift}, performance in {performance}.")
     for w in worth:
         if w["following"]:
-            gains = ", ".join(f"{name} {_number(m['gain'], '+')}" for name, m in w["metrics"].items())
-            where = f"{_day(w['start'])} to {_day(w['end'])}"
-            told.append(f"Version {w['version']} instead of {w['against']}, in its first window ({where}): {gains}.")
+            gains = ", ".join(
+                f"{name} {_number(m['gain'], '+')}"
+                for name, m in sorted(w["metrics"].items(), key=lambda pair: _order(pair[0]))
+            )
+            told.append(f"Version {w['version']} instead of {w['against']}, in its first window, {_span(w)}: {gains}.")
     if worth:
-        told.append(
-            "(A gain is positive for an improvement, whatever the metric's direction; ← marks the first window.)"
-        )
+        told.append("A gain is positive for an improvement, whatever the metric's direction; ← marks a first window.")
     return told
 
 
@@ -258,10 +257,22 @@ def _number(value: float | None, sign: str = "") -> str:
     return "–" if value is None else f"{value:{sign}.4f}"
 
 
-def _day(text: str | None) -> str:
-    from datetime import datetime
+def _in_order(metrics: Iterable[str]) -> list[str]:
+    return sorted(metrics, key=_order)
 
-    return format_instant(datetime.fromisoformat(text)) if text else ""
+
+def _order(metric: str) -> tuple[int, str]:
+    """Metrics in the order they are documented in: the ledger keeps names sorted, not as they were asked for."""
+    return (list(METRICS).index(metric) if metric in METRICS else len(METRICS)), metric
+
+
+def _span(window: Mapping[str, Any]) -> str:
+    """A window in words: ``2013-07`` for a whole month, else its first and its last instant."""
+    start, end = (datetime.fromisoformat(window[name]).astimezone(UTC) for name in ("start", "end"))
+    text = format_instant(start)
+    if start.day == end.day == 1 and len(text) == 10 and (end - start).days in range(28, 32):
+        return text[:7]
+    return f"{text} to {format_instant(end)}"
 
 
 def _cell(text: str) -> str:
