@@ -10,7 +10,6 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -43,14 +42,14 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty MLflow database: its migrations take seconds, a copy of it takes none."""
-    return _template(tmp_path_factory)
+    if not _made:  # a fixture that several modules import is one fixture for each of them
+        folder = tmp_path_factory.mktemp("mlflow-template")
+        local_store(Project(root=folder, state=folder))
+        _made.append(folder / "mlflow" / "mlflow.db")
+    return _made[0]
 
 
-@cache  # a fixture that several modules import is one fixture for each of them
-def _template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("mlflow-template")
-    local_store(Project(root=folder, state=folder))
-    return folder / "mlflow" / "mlflow.db"
+_made: list[Path] = []
 
 
 def copy_store(template: Path, project: Project) -> None:

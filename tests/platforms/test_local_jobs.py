@@ -273,6 +273,15 @@ def test_a_bad_function_is_told_what_is_wrong(run: Run, name: str) -> None:
     assert error.user is user
 
 
+def test_another_package_of_the_same_name_does_not_hide_the_projects_own(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere" / "include").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "include" / "__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "elsewhere"))
+    assert pickle.loads(run("def train(context): return 1").model.read_bytes()) == 1
+
+
 def test_a_module_that_is_not_there(run: Run, tmp_path: Path) -> None:
     error = failing(run, "def train(context): return 1", code="include.trian:train")
     looked = tmp_path / "include" / "trian.py"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 import errno
 import importlib
+import importlib.abc
+import importlib.machinery
 import inspect
 import os
 import re
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +67,21 @@ def load_function(code: str, root: Path) -> Callable[[Any], Any]:
     return found  # type: ignore[no-any-return]
 
 
+class _FromRoot(importlib.abc.MetaPathFinder):
+    """Finds one top-level package in the project's root, and nowhere else.
+
+    Python prefers a folder with an ``__init__.py`` anywhere on its path to one without; another ``include`` on
+    the path would hide the project's own.
+    """
+
+    def __init__(self, name: str, root: Path) -> None:
+        self.name = name
+        self.root = str(root)
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        return importlib.machinery.PathFinder.find_spec(name, [self.root]) if name == self.name else None
+
+
 def describe(error: BaseException, root: Path, doing: str) -> Failure:
     """An exception out of the user's code, as a failure; ``doing`` names the code: ``train.code a:b``."""
     frames = _own_frames(error, root)
@@ -94,6 +112,7 @@ _SYSTEM_ERRORS = frozenset(
 
 
 def _import(name: str, root: Path, code: str) -> ModuleType:
+    sys.meta_path.insert(0, _FromRoot(name.partition(".")[0], root))
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as e:
