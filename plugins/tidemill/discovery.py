@@ -10,9 +10,11 @@ from pathlib import Path
 from tidemill.spec.errors import SpecError
 from tidemill.spec.load import DEFAULTS, shown_as
 
-_VERSION_LINE = re.compile(rb"""^(?:\xef\xbb\xbf)?["']?tidemill["']?[ \t]*:""", re.MULTILINE)
+_VERSION_LINE = re.compile(rb"""^(?:\xef\xbb\xbf)?(?:\{\s*)?["']?tidemill["']?[ \t]*:""", re.MULTILINE)
 _SECTION_LINE = re.compile(rb"^(platform|data|train|evaluate|promote|monitor|retrain)[ \t]*:", re.MULTILINE)
 _ANY_CONTENT = re.compile(rb"^(?![ \t]*(?:#|---|\.\.\.|\r?$))[ \t]*\S", re.MULTILINE)
+
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 SUFFIXES = (".yaml", ".yml")
 NOT_PIPELINES = frozenset({"templates", "__pycache__"})
@@ -23,16 +25,19 @@ def find(dags: Path) -> list[tuple[Path, bytes]]:
     """Every spec file below a DAG folder with its content, sorted by path.
 
     A YAML file with a top-level ``tidemill:`` is a spec. One with no key at all, or with several sections of
-    the language but without that line, was meant to be one, and is handed on to be reported.
+    the language but without that line, was meant to be one, and is handed on to be reported; so are defaults
+    that nobody would read.
     """
-    return sorted((path, data) for path in _yaml_files(dags) if looks_like_spec(data := _content(path)))
+    found = ((path, _content(path)) for path in _yaml_files(dags))
+    return sorted((path, data) for path, data in found if looks_like_spec(data) or _is_lost(path, data))
 
 
-def find_pipeline(dags: Path, pipeline: str) -> Path | None:
-    """The file of one pipeline, found by its stem; ``None`` if there is none, or more than one."""
+def files_of(dags: Path, pipeline: str) -> list[Path]:
+    """The files of one pipeline, found by their stem: one, unless there is none or two claim to be it. Reads no
+    file unless several have the name; then those that are no specs do not count."""
     names = {pipeline + suffix for suffix in SUFFIXES}
     found = [path for path in _yaml_files(dags) if path.name in names]
-    return found[0] if len(found) == 1 else None
+    return found if len(found) < 2 else sorted(path for path in found if looks_like_spec(_content(path)))
 
 
 def pipeline_of(dag_id: str) -> str:
@@ -64,14 +69,21 @@ def _first_line(file: Path) -> str:
 def _yaml_files(folder: Path) -> Iterator[Path]:
     stack = [str(folder)]
     while stack:
-        with os.scandir(stack.pop()) as entries:
-            for entry in entries:
-                name = entry.name
-                if name.endswith(SUFFIXES):
-                    if name != DEFAULTS and entry.is_file():
-                        yield Path(entry.path)
-                elif name not in NOT_PIPELINES and not name.startswith(".") and entry.is_dir(follow_symlinks=False):
-                    stack.append(entry.path)
+        for entry in _entries(stack.pop()):
+            name = entry.name
+            if name.endswith(SUFFIXES) and entry.is_file():
+                if name != DEFAULTS:
+                    yield Path(entry.path)
+            elif name not in NOT_PIPELINES and not name.startswith(".") and entry.is_dir(follow_symlinks=False):
+                stack.append(entry.path)
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return []  # it went while we were on our way to it, as when a checkout is replaced, or is not ours to read
 
 
 def _content(path: Path) -> bytes:
@@ -81,8 +93,13 @@ def _content(path: Path) -> bytes:
         return b""  # handed on as an empty file; who judges it reads it again and says what is wrong
 
 
+def _is_lost(path: Path, data: bytes) -> bool:
+    """Whether a file holds defaults, but not under the name they are read by."""
+    return path.stem == Path(DEFAULTS).stem and _SECTION_LINE.search(data) is not None
+
+
 def looks_like_spec(data: bytes) -> bool:
-    """Whether a YAML file is, or was meant to be, a spec."""
-    if _VERSION_LINE.search(data):
+    """Whether a YAML file is, or was meant to be, a spec. One in UTF-16 cannot be read, and so may be one."""
+    if _VERSION_LINE.search(data) or data.startswith(_UTF16):
         return True
     return not _ANY_CONTENT.search(data) or len(set(_SECTION_LINE.findall(data))) >= 3

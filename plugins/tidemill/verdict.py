@@ -33,9 +33,11 @@ def judge(file: Path, dags: Path, project: Project, data: bytes = b"") -> Verdic
     from tidemill.spec.load import DEFAULTS, defaults_for, shown_as
 
     name = shown_as(file, project.root)
+    if file.name == DEFAULTS:
+        message = "this is no pipeline, but what the pipelines of its folder inherit"
+        return _refused(name, message, "validate the folder, or one of its pipelines")
     if file.stem == Path(DEFAULTS).stem:
-        message = f"this name is kept for what pipelines inherit from {DEFAULTS}"
-        return _refused(name, message, f"a pipeline needs another name, inherited values go to {DEFAULTS}")
+        return _refused(name, f"inherited values are only read from {DEFAULTS}", "rename the file")
     if not _STEM.fullmatch(file.stem) or len(file.stem) > _MAX_STEM:
         message = f'"{file.stem}" cannot be a pipeline\'s id: letters, digits, "_" and "-", at most {_MAX_STEM}'
         return _refused(name, message, "rename the file")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidemill.cache import VerdictCache
-from tidemill.discovery import duplicates, find, find_pipeline, pipeline_of
+from tidemill.discovery import duplicates, files_of, find, pipeline_of
 from tidemill.project import Project
 from tidemill.verdict import Verdict
 
@@ -95,22 +95,24 @@ def dags_of(verdict: Verdict, file: Path, project: Project) -> Iterator[DAG]:
 def _load_one(dags: Path, dag_id: str, task_id: str | None) -> dict[str, DAG]:
     from tidemill.airflow.factory import build
 
-    file = find_pipeline(dags, pipeline_of(dag_id))
-    if file is None:
-        return {}
-    project = Project.of(dags)
+    project, pipeline = Project.of(dags), pipeline_of(dag_id)
+    files = files_of(dags, pipeline)
+    if len(files) != 1:
+        twice = duplicates(files, project.root)
+        _refuse_broken(Verdict(None, tuple(twice.values())))
+        raise BrokenSpecs(f"the spec of {dag_id} is gone: there is no {pipeline}.yaml below {dags}")
+    file = files[0]
     verdict = VerdictCache(project).verdict(file, dags, file.read_bytes())
     _refuse_broken(verdict)
     assert verdict.plan is not None
-    return {
-        dag_plan.dag_id: build(verdict.plan, dag_plan, file, project, only=task_id)
-        for dag_plan in verdict.plan.dags
-        if dag_plan.dag_id == dag_id
-    }
+    asked = [dag_plan for dag_plan in verdict.plan.dags if dag_plan.dag_id == dag_id]
+    if not asked:
+        raise BrokenSpecs(f"the DAG {dag_id} is gone: {verdict.plan.file} no longer asks for it")
+    return {dag_id: build(verdict.plan, asked[0], file, project, only=task_id)}
 
 
 def _refuse_broken(verdict: Verdict) -> None:
-    if verdict.plan is None or verdict.errors:
+    if verdict.errors:
         from tidemill.spec.errors import SpecErrors
 
         raise BrokenSpecs(SpecErrors(verdict.errors).render())

@@ -64,16 +64,23 @@ def _tree(source: bytes) -> ast.Module:
 
 def _function(tree: ast.Module, function: str, module: str, sources: Sources) -> Iterator[SpecError]:
     path = ("train", "code")
-    defined = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    if function in defined:
-        arguments = defined[function].args
-        taken = len(arguments.posonlyargs) + len(arguments.args)
-        if taken - len(arguments.defaults) > 1 or (taken == 0 and arguments.vararg is None):
+    defined = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    if isinstance(defined.get(function), ast.AsyncFunctionDef):
+        yield sources.error(path, f'"{function}" is async, which nobody awaits', f"def {function}(context): …")
+    elif function in defined:
+        if not _takes_one(defined[function].args):
             yield sources.error(path, f'"{function}" must take one argument', f"def {function}(context): …")
     elif not _may_bind(tree, function):
         near = suggest(function, defined)
         hint = f'did you mean "{near}"?' if near else f"it defines: {', '.join(defined) or 'no function'}"
         yield sources.error(path, f'"{module}" has no function "{function}"', hint)
+
+
+def _takes_one(arguments: ast.arguments) -> bool:
+    """Whether a function can be called with one positional argument."""
+    taken = len(arguments.posonlyargs) + len(arguments.args)
+    needed = taken - len(arguments.defaults)
+    return needed <= 1 and (taken > 0 or arguments.vararg is not None) and None not in arguments.kw_defaults
 
 
 def _may_bind(tree: ast.Module, name: str) -> bool:

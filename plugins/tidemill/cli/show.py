@@ -15,13 +15,14 @@ def draw(plan: Plan) -> str:
 
 def _head(plan: Plan) -> str:
     spec = plan.spec
-    window = spec["data"]["window"]
+    window, gates = spec["data"]["window"], spec["promote"]["when"]
+    gate = "; ".join(_gate(metric, gates[metric]) for metric in spec["evaluate"]["metrics"] if metric in gates)
     lines = [
         f"{plan.pipeline} ({plan.file})",
-        *([f"  {plan.description}"] if plan.description else []),
+        *(f"  {line}".rstrip() for line in plan.description.splitlines()),
         f"  data      {spec['data']['source']}: {window['train']} to learn from, {window['holdout']} to be judged on",
         f"  model     {plan.model}@{spec['promote']['alias']}, trained by {spec['train']['code']}",
-        f"  gate      {'; '.join(_gate(metric, gate) for metric, gate in spec['promote']['when'].items())}",
+        f"  gate      {gate}",
     ]
     return "\n".join(lines)
 

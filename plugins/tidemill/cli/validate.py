@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tidemill.cli.locate import Place, UsageProblem, existing, place_of
 from tidemill.discovery import duplicates, find
 from tidemill.spec.errors import SpecError, SpecErrors
+from tidemill.spec.load import shown_as
 from tidemill.verdict import Verdict, judge
 
 
@@ -18,22 +20,32 @@ def verdicts(paths: list[Path]) -> Iterator[tuple[Path, Verdict]]:
     Raises:
         UsageProblem: a path does not exist, or a folder holds no spec.
     """
+    asked: dict[Path, set[Path]] = {}
+    places: dict[Path, Place] = {}
     for path in paths:
         place = place_of(existing(path))
         files = [file for file, _ in find(path.resolve())] if path.is_dir() else [path.resolve()]
         if not files:
             raise UsageProblem(f"no spec below {path}: a spec is a YAML file with a top-level `tidemill: 1`")
-        yield from _judged(files, place)
+        places[place.dags] = place
+        asked.setdefault(place.dags, set()).update(files)
+    for dags, together in asked.items():
+        yield from _judged(sorted(together), places[dags])
 
 
 def _judged(files: list[Path], place: Place) -> Iterator[tuple[Path, Verdict]]:
+    root = place.project.root
     known = {file for file, _ in find(place.dags)} | set(files)
-    twice = duplicates(sorted(known), place.project.root)
+    twice = duplicates(sorted(known), root)
     for file in files:
-        if file in twice:
-            yield file, Verdict(None, (twice[file],))
-        else:
-            yield file, judge(file, place.dags, place.project)
+        verdict = Verdict(None, (twice[file],)) if file in twice else judge(file, place.dags, place.project)
+        yield file, replace(verdict, errors=tuple(_from_here(error, root) for error in verdict.errors))
+
+
+def _from_here(error: SpecError, root: Path) -> SpecError:
+    """An error whose file is named as it is reached from the current folder, so that a terminal can open it.
+    Elsewhere files are named from the project's root, which is where most people stand."""
+    return replace(error, file=shown_as(root / error.file, Path.cwd()))
 
 
 def plan_of(path: Path) -> tuple[Any, Path, Place]:

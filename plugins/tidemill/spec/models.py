@@ -258,7 +258,7 @@ class Spec(Section):
 
     tidemill: Literal[1] = Field(description="The language's version.")
     description: str = Field(default="", description="One or more sentences, shown in Airflow.")
-    owner: Owned | None = Field(default=None, description="Who answers for the pipeline.")
+    owner: Owned | None = Field(default=None, description="Who answers for the pipeline.", examples=["ops-research"])
     tags: list[str] = Field(
         default_factory=list, description="Shown and searchable in Airflow.", examples=[["flights"]]
     )
@@ -296,9 +296,15 @@ class Spec(Section):
         description="The registered model, and the gate before its alias.",
         examples=[{"when": {"roc_auc": {"at_least": 0.65}}}],
     )
-    monitor: Monitor | None = Field(default=None, description="The watch over the model in force.")
+    monitor: Monitor | None = Field(
+        default=None,
+        description="The watch over the model in force.",
+        examples=[{"schedule": "monthly", "drift": {"at_least": 0.2, "share": "30%"}}],
+    )
     retrain: Retrain | None = Field(
-        default=None, description="Which signals start a training besides the schedule, and what holds them back."
+        default=None,
+        description="Which signals start a training besides the schedule, and what holds them back.",
+        examples=[{"triggers": ["drift"], "cooldown": "14 d"}],
     )
 
 
