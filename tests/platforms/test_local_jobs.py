@@ -453,6 +453,26 @@ def test_airflows_secrets_do_not_reach_the_function(run: Run, monkeypatch: pytes
     assert (seen["MY_SETTING"], seen["ADDED"], seen["PYTHONHASHSEED"]) == ("kept", "1", "7")
 
 
+def test_a_model_whose_module_does_not_pickle_is_kept_by_reference(run: Run, lines: list[str]) -> None:
+    result = run(
+        """
+        import threading
+        LOCK = threading.Lock()
+        class Model:
+            def predict(self):
+                with LOCK:
+                    return 1
+        def train(context):
+            return Model()
+        """
+    )
+    assert b"include.train" in result.model.read_bytes()
+    assert lines == [
+        "tidemill: the project's own classes are not kept with the model, which later changes of their code will "
+        "change: TypeError: cannot pickle '_thread.lock' object"
+    ]
+
+
 def test_params_that_are_no_plain_values(run: Run) -> None:
     error = failing(run, "def train(context): return 1", params={"a": object()})
     assert str(error) == "train.params must be plain values: Object of type object is not JSON serializable"

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from tests.mlflow_store import AtServer, copy_store, free_port, store_template
@@ -86,6 +87,32 @@ def test_a_training_is_tracked_and_remembered(
         (entry,) = ledger.entries(ctx.model, kinds={RUN})
     assert read(entry, Run) == record
     assert not list((project.run_folder("flights", ctx.run_id) / "train").glob("*/output"))
+
+
+def test_what_is_written_beside_the_model_is_kept_with_the_run(
+    make_context: Make, project: Project, data: DataVersion
+) -> None:
+    write = (
+        "def train(context):\n    (context.output / 'plots').mkdir()\n    (context.output / 'plots' / 'a.txt').touch()"
+    )
+    write_code(project, OWN_CLASS.replace("def train(context):", write))
+    ctx, record = trained(make_context, data)
+    with store(ctx).calls("reading", "artifacts") as client:
+        assert [a.path for a in client.list_artifacts(record.run_id)] == ["output"]
+        assert [a.path for a in client.list_artifacts(record.run_id, "output/plots")] == ["output/plots/a.txt"]
+
+
+def test_columns_that_mlflow_has_no_type_for_do_no_harm(
+    make_context: Make, project: Project, store_template: Path
+) -> None:
+    from datetime import timedelta
+    from decimal import Decimal
+
+    copy_store(store_template, project)
+    write_code(project, OWN_CLASS)
+    odd = [rows(60, i).with_columns(took=pl.lit(timedelta(1)), cost=pl.lit(Decimal("1.5"))) for i in (1, 2)]
+    ctx, record = trained(make_context, a_version(project, odd[0], odd[1]))
+    assert store(ctx).load_uri(record.model_uri).classes == [0, 1]
 
 
 def test_a_finished_run_is_taken_and_another_state_is_trained_anew(

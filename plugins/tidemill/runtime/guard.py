@@ -104,7 +104,7 @@ def _watch(job: JobFile, child: int, started: float) -> Failure | None:
 def _over_limit(job: JobFile, started: float) -> Failure | None:
     doing = f"train.code {job.code}"
     if job.timeout is not None and time.monotonic() >= started + job.timeout:
-        message = f"{doing} ran longer than train.timeout allows ({job.timeout:g} s); it was stopped"
+        message = f"{doing} ran longer than train.timeout allows ({_duration(job.timeout)}); it was stopped"
         return Failure("Timeout", message, user=True)
     if job.memory is not None:
         used = tree.memory(tree.descendants(os.getpid()), job.memory)
@@ -171,6 +171,13 @@ def _ended_early(job: JobFile, status: int) -> Failure:
 def _say(line: str) -> None:
     with contextlib.suppress(OSError):  # the reader may be gone
         print(line, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds % size == 0:
+            return f"{seconds / size:g} {unit}"
+    return f"{seconds:g} s"
 
 
 def _mib(value: int) -> str:

@@ -94,23 +94,31 @@ def _dump(model: Any, f: Any, root: Path) -> None:
         pickle.dump(model, f, protocol=4)
         return
     inside = str(root.resolve()) + os.sep
-    own = [
-        m
-        for m in list(sys.modules.values())
-        if str(getattr(m, "__file__", None) or "").startswith(inside)
-        and "site-packages" not in str(m.__file__)
-        and m.__name__ != "__main__"
-        and not m.__name__.startswith("tidemill")
-    ]
+    own = [m for m in list(sys.modules.values()) if _is_own(m, inside)]
     for module in own:
         cloudpickle.register_pickle_by_value(module)
     try:
         data = cloudpickle.dumps(model, protocol=4)
-    except Exception:  # noqa: BLE001 - a module whose globals do not pickle; by reference is the next best
+    except Exception as e:  # noqa: BLE001 - a module may hold globals of any kind, among them what does not pickle
         for module in own:
             cloudpickle.unregister_pickle_by_value(module)
+        print(
+            "tidemill: the project's own classes are not kept with the model, which later changes of their code will "
+            f"change: {type(e).__name__}: {e}"
+        )
         data = cloudpickle.dumps(model, protocol=4)
     f.write(data)
+
+
+def _is_own(module: Any, inside: str) -> bool:
+    """Whether a module is of the project: in its root, but not of a library or interpreter that is there too."""
+    file = str(getattr(module, "__file__", None) or "")
+    top = str(getattr(module, "__name__", "")).partition(".")[0]
+    return (
+        file.startswith(inside)
+        and "site-packages" not in file
+        and top not in {"__main__", "tidemill", *getattr(sys, "stdlib_module_names", ())}
+    )
 
 
 def _find(output: Path, doing: str) -> tuple[str, str]:

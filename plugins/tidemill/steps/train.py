@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tidemill.ledger import views
 from tidemill.platforms.ports import Job, JobError
@@ -30,6 +30,8 @@ _NAME_DIGITS = 8
 
 def run(ctx: StepContext) -> Run:
     """Train once for the DAG run: what an earlier attempt finished is taken, not made again.
+
+    What the function wrote under ``context.output`` beside the model is kept as the run's artifacts ``output/``.
 
     An attempt can end anywhere. A finished tracked run with the same data, code, spec and seed is adopted; a
     training that finished but was not logged is logged from what it left; else the function is called.
@@ -112,6 +114,9 @@ def _train(ctx: StepContext, mlflow: Mlflow, tracked: TrackedRun, data: DataVers
             ctx.log.info("an earlier attempt trained this; its model is logged now")
         mlflow.log(tracked.run_id, ctx.spec.train.params, result.metrics)
         _log_model(ctx, mlflow, tracked, result, place, folder)
+        for path in sorted(place.output.iterdir()):
+            if path.name != Path(str(result.model)).parts[0]:
+                mlflow.log_artifact(tracked.run_id, path, "output")
         mlflow.tag_run(tracked.run_id, {"tidemill.seconds": repr(result.seconds)})
         mlflow.end_run(tracked.run_id)
     except StepError:
@@ -176,8 +181,8 @@ def _log_model(
 def _sample(holdout: Path, target: str) -> pd.DataFrame:
     import polars as pl
 
-    frame: Any = pl.scan_parquet(holdout).head(_SAMPLE_ROWS).drop(target).collect()
-    return frame.to_pandas()  # type: ignore[no-any-return]
+    frame = pl.read_parquet(holdout).drop(target)
+    return frame.sample(min(_SAMPLE_ROWS, frame.height), seed=0).to_pandas()
 
 
 def _tags(ctx: StepContext) -> dict[str, str]:

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -155,6 +156,8 @@ def _import() -> Any:
     import mlflow.tracking
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    # MLflow's own mappings, in MLflow's own store: nothing that the reader of a log could change.
+    warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated")
     return mlflow
 
 

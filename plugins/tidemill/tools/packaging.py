@@ -6,6 +6,7 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,7 @@ def save(source: Path, folder: Path, *, header: Any, sample: pd.DataFrame, root:
         "path": str(folder),
         "mlflow_model": header,
         "signature": _signature(predictor, sample, classification),
-        "input_example": _naive(sample.head(_EXAMPLE_ROWS)),
+        "input_example": _example(sample),
         "pip_requirements": requirements(modules),
     }
     with _quietly():
@@ -132,6 +133,13 @@ def _signature(predictor: Predictor, sample: pd.DataFrame, classification: bool)
                 "given a pandas DataFrame of all columns but the target"
             ) from e
         return infer_signature(_naive(sample), given)
+
+
+def _example(sample: pd.DataFrame) -> pd.DataFrame | None:
+    """The first rows, if JSON can hold them as MLflow writes them: durations and decimals it cannot."""
+    rows = _naive(sample.head(_EXAMPLE_ROWS))
+    held = (rows[c].dtype.kind != "m" and not any(isinstance(v, Decimal) for v in rows[c]) for c in rows.columns)
+    return rows if all(held) else None
 
 
 def _naive(rows: pd.DataFrame) -> pd.DataFrame:
