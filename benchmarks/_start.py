@@ -1,0 +1,101 @@
+"""What the start of a task costs: from fork to the task being ready to execute.
+
+    python benchmarks/_start.py LOADER_OF_ONE LOADER_OF_MANY
+
+As LocalExecutor does it: a process that has imported what an executor's worker has forks for each task; the child
+has the parsing context of its task set, reads the DAG file through Airflow's DAG bag as Airflow's task runner does,
+and takes its task out of it. Measured with the spec cache as it is and with an empty one, in turns. Prints one JSON
+object: CPU and wall milliseconds, medians.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import sys
+import time
+from pathlib import Path
+
+ROUNDS = 15
+
+
+def main() -> None:
+    """Start a task in each situation, in turns."""
+    import airflow.dag_processing.dagbag
+    import airflow.executors.local_executor
+    import airflow.sdk.execution_time.supervisor
+    import airflow.sdk.execution_time.task_runner  # noqa: F401
+
+    loaders = dict(zip(("1", "MANY"), map(Path, sys.argv[1:3]), strict=True))
+    found: dict[str, list[tuple[float, float]]] = {}
+    for _ in range(ROUNDS):
+        for state in ("cache present", "no cache"):
+            for size, loader in loaders.items():
+                found.setdefault(f"{state}, {size}", []).append(_measure(loader, state == "no cache"))
+    print(
+        json.dumps(
+            {
+                name: {key: statistics.median(v[i] for v in values) * 1000 for i, key in enumerate(("cpu", "wall"))}
+                for name, values in found.items()
+            }
+        )
+    )
+
+
+def _measure(loader: Path, empty: bool) -> tuple[float, float]:
+    cache = loader.parent.parent / ".tidemill"
+    aside = cache.with_name(".tidemill-aside")
+    if empty:
+        cache.rename(aside)
+    try:
+        return _fork(loader)
+    finally:
+        if empty:
+            shutil.rmtree(cache, ignore_errors=True)
+            aside.rename(cache)
+
+
+def _fork(loader: Path) -> tuple[float, float]:
+    reading, writing = os.pipe()
+    began = time.perf_counter()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            cpu = time.process_time()
+            _ready(loader)
+            took = (time.process_time() - cpu, time.perf_counter() - began)
+            os.write(writing, json.dumps(took).encode())
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        text = answer.read()
+    os.waitpid(pid, 0)
+    if not text:
+        raise SystemExit(f"a task's process failed on {loader}")
+    cpu, wall = json.loads(text)
+    return cpu, wall
+
+
+def _ready(loader: Path) -> None:
+    from airflow.dag_processing.dagbag import BundleDagBag
+    from airflow.sdk.definitions._internal.dag_parsing_context import _airflow_parsing_context_manager
+
+    with _airflow_parsing_context_manager(dag_id="pipeline_00000", task_id="train"):
+        bag = BundleDagBag(
+            dag_folder=os.fspath(loader),
+            safe_mode=False,
+            load_op_links=False,
+            bundle_path=loader.parent,
+            bundle_name="bench",
+        )
+    task = bag.dags["pipeline_00000"].task_dict["train"]
+    assert type(task).__name__ == "StepOperator"
+
+
+if __name__ == "__main__":
+    main()
