@@ -1,7 +1,7 @@
-"""Verdicts kept by content, so that a spec that did not change is not read again. Never required.
+"""The last verdict on each spec, so that one that did not change is not read again. Never required.
 
-One small file an entry, written whole and renamed into place, so that concurrent readers and writers see an
-entry or none. An entry that cannot be read, or that was made by another version, is as good as none.
+One small file a spec, written whole and renamed into place, so that concurrent readers and writers see an entry or
+none. An entry that cannot be read, that is of other content or that was made by another version is as good as none.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ Check = Callable[[Plan, Path], "tuple[SpecError, ...]"]
 
 
 class VerdictCache:
-    """The verdicts of one project's specs.
+    """The verdicts of one project's specs. An instance is meant for one pass over them.
 
     ``check`` is applied to sound plans; a verdict kept without it is not taken for one with it.
     """
@@ -35,34 +37,38 @@ class VerdictCache:
     def __init__(self, project: Project, check: Check | None = None) -> None:
         self._project = project
         self._check = check
-        self._folder = project.state / "cache" / "specs"
+        self._folder = str(project.state / "cache" / "specs")
+        self._states: dict[str, list[int] | None] = {}
 
     def verdict(self, file: Path, dags: Path, data: bytes) -> Verdict:
         """The verdict on a file whose content is ``data``: kept, or judged now and kept."""
-        path = self._entry(file, data)
-        kept = self._read(path, file)
+        entry = self._entry(file)
+        content = hashlib.sha256(b"\0".join((version_tag().encode(), data))).hexdigest()
+        kept = self._read(entry, content)
         if kept is not None:
             return kept
         from tidemill.verdict import judge
 
-        verdict = judge(file, dags, self._project)
+        began = time.time_ns()
+        verdict = judge(file, dags, self._project, data)
         if verdict.plan is not None and self._check is not None:
             errors = self._check(verdict.plan, file)
             if errors:
                 verdict = Verdict(None, errors, verdict.files)
-        self._write(path, verdict, file)
+        self._write(entry, content, verdict, began)
         return verdict
 
-    def _entry(self, file: Path, data: bytes) -> Path:
-        key = hashlib.sha256(b"\0".join((version_tag().encode(), os.fsencode(file), data))).hexdigest()
-        return self._folder / key[:2] / f"{key}.json"
+    def _entry(self, file: Path) -> str:
+        key = hashlib.sha256(os.fsencode(file)).hexdigest()
+        return os.path.join(self._folder, f"{key}.json")
 
-    def _read(self, path: Path, file: Path) -> Verdict | None:
+    def _read(self, entry: str, content: str) -> Verdict | None:
         try:
-            value = json.loads(path.read_bytes())
-            if self._check is not None and not value["checked"]:
+            with open(entry, "rb") as file:
+                value = json.loads(file.read())
+            if value["content"] != content or (self._check is not None and not value["checked"]):
                 return None
-            if any(_state_of(name) != state for name, state in value["files"]):
+            if any(self._state(name) != state for name, state in value["files"]):
                 return None
             plan = Plan.from_json(value["plan"]) if value["plan"] is not None else None
             errors = tuple(SpecError(**error) for error in value["errors"])
@@ -70,20 +76,42 @@ class VerdictCache:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    def _write(self, path: Path, verdict: Verdict, file: Path) -> None:
+    def _write(self, entry: str, content: str, verdict: Verdict, began: int) -> None:
+        files = [(str(file), self._state(str(file))) for file in verdict.files]
+        if any(state is not None and state[0] >= began for _, state in files):
+            return  # changed while it was judged: nobody knows which content the verdict is about
         value: dict[str, Any] = {
+            "content": content,
             "checked": self._check is not None,
-            "files": [(str(f), _state_of(str(f))) for f in verdict.files],
+            "files": files,
             "plan": verdict.plan.to_json() if verdict.plan is not None else None,
             "errors": [error.to_json() for error in verdict.errors],
         }
+        with suppress(OSError):  # on a read-only or full disk the verdict is made again next time
+            _replace(entry, json.dumps(value).encode())
+
+    def _state(self, name: str) -> list[int] | None:
+        # Asked once in a pass: thousands of specs share their defaults, code and expectations.
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".new", delete=False) as new:
-                json.dump(value, new)
-            os.replace(new.name, path)
-        except OSError:
-            return  # a read-only or full disk: the verdict is made again next time
+            return self._states[name]
+        except KeyError:
+            return self._states.setdefault(name, _state_of(name))
+
+
+def _replace(entry: str, data: bytes) -> None:
+    folder = os.path.dirname(entry)
+    try:
+        handle, new = tempfile.mkstemp(suffix=".new", dir=folder)
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)
+        handle, new = tempfile.mkstemp(suffix=".new", dir=folder)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(new, entry)
+    except OSError:
+        os.unlink(new)
+        raise
 
 
 def _state_of(name: str) -> list[int] | None:

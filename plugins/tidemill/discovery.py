@@ -28,16 +28,16 @@ def find(dags: Path) -> list[tuple[Path, bytes]]:
     the language but without that line, was meant to be one, and is handed on to be reported; so are defaults
     that nobody would read.
     """
-    found = ((path, _content(path)) for path in _yaml_files(dags))
-    return sorted((path, data) for path, data in found if looks_like_spec(data) or _is_lost(path, data))
+    found = ((path, content(path)) for path in map(Path, sorted(_yaml_files(dags))))
+    return [(path, data) for path, data in found if is_pipeline(path, data)]
 
 
 def files_of(dags: Path, pipeline: str) -> list[Path]:
     """The files of one pipeline, found by their stem: one, unless there is none or two claim to be it. Reads no
     file unless several have the name; then those that are no specs do not count."""
     names = {pipeline + suffix for suffix in SUFFIXES}
-    found = [path for path in _yaml_files(dags) if path.name in names]
-    return found if len(found) < 2 else sorted(path for path in found if looks_like_spec(_content(path)))
+    found = [Path(path) for path in _yaml_files(dags) if os.path.basename(path) in names]
+    return found if len(found) < 2 else sorted(path for path in found if looks_like_spec(content(path)))
 
 
 def pipeline_of(dag_id: str) -> str:
@@ -66,14 +66,15 @@ def _first_line(file: Path) -> str:
         return lines.readline().rstrip("\n")
 
 
-def _yaml_files(folder: Path) -> Iterator[Path]:
+def _yaml_files(folder: Path) -> Iterator[str]:
+    # Texts, not paths: in a task's process one of ten thousand is wanted.
     stack = [str(folder)]
     while stack:
         for entry in _entries(stack.pop()):
             name = entry.name
             if name.endswith(SUFFIXES) and entry.is_file():
                 if name != DEFAULTS:
-                    yield Path(entry.path)
+                    yield entry.path
             elif name not in NOT_PIPELINES and not name.startswith(".") and entry.is_dir(follow_symlinks=False):
                 stack.append(entry.path)
 
@@ -86,16 +87,17 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
         return []  # it went while we were on our way to it, as when a checkout is replaced, or is not ours to read
 
 
-def _content(path: Path) -> bytes:
+def content(path: Path) -> bytes:
+    """A file's content; nothing if it cannot be read: who judges it reads it again and says what is wrong."""
     try:
         return path.read_bytes()
     except OSError:
-        return b""  # handed on as an empty file; who judges it reads it again and says what is wrong
+        return b""
 
 
-def _is_lost(path: Path, data: bytes) -> bool:
-    """Whether a file holds defaults, but not under the name they are read by."""
-    return path.stem == Path(DEFAULTS).stem and _SECTION_LINE.search(data) is not None
+def is_pipeline(path: Path, data: bytes) -> bool:
+    """Whether a YAML file is to be judged: a spec, or defaults under a name by which nobody reads them."""
+    return looks_like_spec(data) or (path.stem == Path(DEFAULTS).stem and _SECTION_LINE.search(data) is not None)
 
 
 def looks_like_spec(data: bytes) -> bool:

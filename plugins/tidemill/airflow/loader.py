@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tidemill.cache import VerdictCache
 from tidemill.discovery import duplicates, files_of, find, pipeline_of
 from tidemill.project import Project
+from tidemill.spec.load import shown_as
 from tidemill.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -83,18 +84,19 @@ def importer_is_on() -> bool:
     return "tidemill.airflow.importer" in configured
 
 
-def dags_of(verdict: Verdict, file: Path, project: Project) -> Iterator[DAG]:
-    """The DAGs of a sound spec."""
+def dags_of(
+    verdict: Verdict, file: Path, project: Project, dag_id: str | None = None, task_id: str | None = None
+) -> Iterator[DAG]:
+    """The DAGs of a sound spec; with ``dag_id`` only that one, with ``task_id`` only that task of it for real."""
     from tidemill.airflow.factory import build
 
     assert verdict.plan is not None
     for dag_plan in verdict.plan.dags:
-        yield build(verdict.plan, dag_plan, file, project)
+        if dag_id is None or dag_plan.dag_id == dag_id:
+            yield build(verdict.plan, dag_plan, file, project, only=task_id)
 
 
 def _load_one(dags: Path, dag_id: str, task_id: str | None) -> dict[str, DAG]:
-    from tidemill.airflow.factory import build
-
     project, pipeline = Project.of(dags), pipeline_of(dag_id)
     files = files_of(dags, pipeline)
     if len(files) != 1:
@@ -104,11 +106,10 @@ def _load_one(dags: Path, dag_id: str, task_id: str | None) -> dict[str, DAG]:
     file = files[0]
     verdict = VerdictCache(project).verdict(file, dags, file.read_bytes())
     _refuse_broken(verdict)
-    assert verdict.plan is not None
-    asked = [dag_plan for dag_plan in verdict.plan.dags if dag_plan.dag_id == dag_id]
-    if not asked:
-        raise BrokenSpecs(f"the DAG {dag_id} is gone: {verdict.plan.file} no longer asks for it")
-    return {dag_id: build(verdict.plan, asked[0], file, project, only=task_id)}
+    built = {dag.dag_id: dag for dag in dags_of(verdict, file, project, dag_id, task_id)}
+    if not built:
+        raise BrokenSpecs(f"the DAG {dag_id} is gone: {shown_as(file, project.root)} no longer asks for it")
+    return built
 
 
 def _refuse_broken(verdict: Verdict) -> None:

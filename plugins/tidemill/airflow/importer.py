@@ -1,0 +1,96 @@
+"""The specs as Airflow 3.4 and later read them: each YAML file for itself, without a loader.
+
+Register it for all bundles, in Airflow's configuration:
+
+    [dag_processor]
+    dag_importer_configs = ["tidemill.airflow.importer.TidemillImporter"]
+
+``dags/tidemill.py`` and ``dags/tidemill_errors.py`` then do nothing. Airflow before 3.4 has no importers: there this
+module cannot be imported, and nothing imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import get_parsing_context
+from airflow.sdk.importers import (  # type: ignore[import-not-found] # from Airflow 3.4 on
+    AbstractDagImporter,
+    DagImportError,
+    DagImportResult,
+    DagSourceCode,
+    find_file_dag_definitions,
+    get_file_suffix,
+)
+
+from tidemill.airflow.loader import dags_of
+from tidemill.airflow.safety import SafetyCheck
+from tidemill.cache import VerdictCache
+from tidemill.discovery import NOT_PIPELINES, SUFFIXES, content, duplicates, files_of, is_pipeline
+from tidemill.project import Project
+from tidemill.spec.errors import SpecErrors
+from tidemill.spec.load import DEFAULTS
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
+
+
+class TidemillImporter(AbstractDagImporter):  # type: ignore[misc] # its base is untyped where it is absent
+    """Lists the specs of a bundle and makes their DAGs; what is wrong with one is an import error of that file."""
+
+    def __init__(self) -> None:
+        self.supported_extensions = list(SUFFIXES)
+
+    def can_handle(self, definition: Any) -> bool:
+        """Whether a file may be a spec, by its name."""
+        return get_file_suffix(definition) in self.supported_extensions
+
+    def list_dag_definitions(self, bundle: Any, *, safe_mode: bool = True) -> Iterator[Any]:
+        """The specs below the bundle's path, or at it if that is one file; what ``.airflowignore`` names is left
+        out. Other YAML files are none: defaults, templates, and what does not look like a spec."""
+        for definition in find_file_dag_definitions(bundle.path, self.supported_extensions):
+            path: Path = definition.path
+            if _is_named_like_pipeline(path, bundle.path) and is_pipeline(path, content(path)):
+                yield definition
+
+    def import_definition(self, definition: Any, bundle: Any) -> Any:
+        """The DAGs of a spec, or its mistakes as ``tidemill validate`` prints them; never both, since Airflow
+        marks the DAGs of a file with errors stale. In a task's process: its DAG, and in it its task for real."""
+        result = DagImportResult(definition=definition)
+        try:
+            result.dags.extend(_dags(definition.path, bundle.path))
+        except SpecErrors as errors:
+            # Airflow keeps the message and drops the other fields.
+            error = DagImportError(source_reference=repr(definition), message=errors.render(), error_type="spec")
+            result.errors.append(error)
+        return result
+
+    def get_source_code(self, definition: Any, dag_id: str | None = None) -> Any:
+        """The YAML, as Airflow's Code tab shows it."""
+        return DagSourceCode(content(definition.path).decode(errors="replace"), "yaml")
+
+
+def _is_named_like_pipeline(path: Path, root: Path) -> bool:
+    folders = path.relative_to(root).parent.parts if root.is_dir() else ()
+    hidden = any(folder in NOT_PIPELINES or folder.startswith(".") for folder in folders)
+    return path.name != DEFAULTS and not hidden
+
+
+def _dags(path: Path, bundle: Path) -> list[DAG]:
+    """The DAGs of a spec. Raises SpecErrors."""
+    root = bundle if bundle.is_dir() else bundle.parent
+    dags = root.resolve()
+    file = dags / path.relative_to(root)
+    project = Project.of(dags)
+    twice = duplicates(files_of(dags, file.stem), project.root)
+    if file in twice:
+        raise SpecErrors([twice[file]])
+    context = get_parsing_context()
+    check = SafetyCheck(project) if context.dag_id is None else None
+    verdict = VerdictCache(project, check).verdict(file, dags, content(file))
+    if verdict.errors:
+        raise SpecErrors(verdict.errors)
+    # By the path that Airflow knows the file by, to which it compares a DAG's address.
+    return list(dags_of(verdict, path, project, context.dag_id, context.task_id))
