@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 URL, USER, PASSWORD = "TIDEMILL_AIRFLOW_URL", "TIDEMILL_AIRFLOW_USER", "TIDEMILL_AIRFLOW_PASSWORD"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
+_FRAME = (
+    "::group::",
+    "::endgroup::",
+    "DAG bundles loaded",
+    "Filling up the DagBag",
+    "Worker startup parse complete",
+    "Pushing xcom",
+    "Task finished",
+    "Task failed with exception",
+)
+"""How the lines begin with which Airflow frames every task's log."""
+
 
 class ApiError(Exception):
     """Airflow's API did not do what was asked. The message says what to do about it."""
@@ -128,11 +140,11 @@ class AirflowApi:
         tasks: list[dict[str, Any]] = found["task_instances"]
         return tasks
 
-    def log(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> list[dict[str, Any]]:
-        """The log of one try of a task: an object per line, with ``event``, ``level`` and ``timestamp``."""
+    def log(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> list[str]:
+        """What one try of a task said, line by line: an exception without its stack, Airflow's frame left out."""
         path = f"{_run(dag_id, run_id)}/taskInstances/{_q(task_id)}/logs/{try_number}"
         content = self._call("GET", path, params={"map_index": -1, "full_content": True})["content"]
-        return [line if isinstance(line, dict) else {"event": str(line)} for line in content]
+        return [line for entry in content for line in _told(entry)]
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
         """What a task handed on. Raises NotFound."""
@@ -229,6 +241,16 @@ class AirflowApi:
 
 def _run(dag_id: str, run_id: str) -> str:
     return f"/api/v2/dags/{_q(dag_id)}/dagRuns/{_q(run_id)}"
+
+
+def _told(entry: Any) -> list[str]:
+    """One log entry as lines; entries are objects with ``event``, or plain text."""
+    if not isinstance(entry, dict):
+        return str(entry).splitlines()
+    lines = str(entry.get("event", "")).splitlines()
+    for error in entry.get("error_detail") or ():
+        lines += f"{error.get('exc_type', 'Error')}: {error.get('exc_value', '')}".splitlines()
+    return [line for line in lines if line.strip() and not line.startswith(_FRAME)]
 
 
 def _q(part: str) -> str:

@@ -199,7 +199,7 @@ class Watch:
 
     def _last_lines(self, dag_id: str, run_id: str, task_id: str, attempt: int, count: int = 12) -> list[str]:
         try:
-            lines = [line for entry in self._api.log(dag_id, run_id, task_id, attempt) for line in _told(entry)]
+            lines = self._api.log(dag_id, run_id, task_id, attempt)
         except ApiError as error:
             return [f"(the log cannot be read: {error})"]
         return lines[-count:] or ["(the log is empty)"]
@@ -220,12 +220,3 @@ class _Patience:
         dead = self._ask()
         self._times = self._times + 1 if dead else 0
         return dead if self._times >= 3 else None
-
-
-def _told(entry: Mapping[str, Any]) -> list[str]:
-    """A log entry as lines: what was said, and what an exception said, without its stack."""
-    lines = str(entry.get("event", "")).splitlines()
-    for error in entry.get("error_detail") or ():
-        lines += f"{error.get('exc_type', 'Error')}: {error.get('exc_value', '')}".splitlines()
-    noise = ("::group::", "::endgroup::", "Log message source details", "Task finished", "Pushing xcom")
-    return [line for line in lines if line.strip() and not line.startswith(noise)]

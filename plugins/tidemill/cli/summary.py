@@ -54,6 +54,9 @@ def _training(run: Any, first: Entry, found: Mapping[str, Entry]) -> dict[str, A
     promotion = found[PROMOTION].body if PROMOTION in found else {}
     registered = found[REGISTERED].body if REGISTERED in found else {}
     go = decision.get("decision") != "no"
+    why = promotion.get("reasons") or (
+        ["the run failed or is under way: no gate has spoken"] if go else decision["why"]
+    )
     return {
         "as_of": _instant(first),
         "run": run,
@@ -61,9 +64,8 @@ def _training(run: Any, first: Entry, found: Mapping[str, Entry]) -> dict[str, A
         "reasons": list((decision.get("inputs") or {}).get("reasons") or ()),
         "decision": decision.get("decision"),
         "version": promotion.get("version") or registered.get("version"),
-        # A training whose gate has not spoken is under way, or has failed: the ledger knows no more.
         "outcome": promotion.get("outcome") or ("unfinished" if go else "not trained"),
-        "why": list(promotion.get("reasons") or (decision.get("why") if not go else ()) or ()),
+        "why": list(why),
         "metrics": _metrics(found[EVALUATION].body) if EVALUATION in found else {},
         "against": found[EVALUATION].body.get("champion_version") if EVALUATION in found else None,
     }
@@ -237,7 +239,8 @@ def _conclusions(summary: Summary) -> list[str]:
     counts = {o: sum(t["outcome"] == o for t in trainings) for o in dict.fromkeys(t["outcome"] for t in trainings)}
     told = []
     if counts:
-        told.append(f"{len(trainings)} requests to train: {', '.join(f'{n} {o}' for o, n in counts.items())}.")
+        requests = "1 request" if len(trainings) == 1 else f"{len(trainings)} requests"
+        told.append(f"{requests} to train: {', '.join(f'{n} {o}' for o, n in counts.items())}.")
     if windows:
         drift, performance = (sum(kind in w["fired"] for w in windows) for kind in ("drift", "performance"))
         told.append(f"{len(windows)} windows watched: drift fired in {drift}, performance in {performance}.")

@@ -1,0 +1,99 @@
+"""Airflow's pages in the machine's own Chromium, for tests and for the pictures in the documentation.
+
+python -m tests.live.browser     takes the pictures of a finished `make run` into docs/images
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
+_FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run")
+
+
+class Ui:
+    """One signed-in browser page."""
+
+    def __init__(self, page: Any, address: str) -> None:
+        self.page = page
+        self._address = address.rstrip("/")
+
+    def open(self, path: str, *shows: str) -> None:
+        """Open a page of Airflow and wait until it shows each of the texts."""
+        self.page.goto(f"{self._address}{path}")
+        for text in shows:
+            self.page.get_by_text(text).first.wait_for(timeout=30_000)
+
+    def text(self) -> str:
+        """All the text of the page."""
+        return str(self.page.locator("body").inner_text())
+
+    def picture(self, file: Path) -> None:
+        """Take a picture of what is on the screen, once nothing moves any more."""
+        self.page.wait_for_timeout(1_500)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=file)
+
+
+@contextmanager
+def signed_in(address: str, user: str, password: str) -> Iterator[Ui]:
+    """A browser page that is signed in to Airflow at ``address``."""
+    from playwright.sync_api import sync_playwright
+
+    token = httpx.post(
+        f"{address}/auth/token", json={"username": user, "password": password}, timeout=30, trust_env=False
+    ).raise_for_status()
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(_FLAGS))
+        context = browser.new_context(viewport={"width": 1440, "height": 860}, color_scheme="light")
+        context.add_cookies([{"name": "_token", "value": token.json()["access_token"], "url": address}])
+        try:
+            yield Ui(context.new_page(), address)
+        finally:
+            browser.close()
+
+
+def take_pictures(root: Path) -> None:
+    """The pictures of the demonstration, from the Airflow that ``make run`` left running in a checkout."""
+    from tidemill.cli.airflow_api import connect
+    from tidemill.cli.local_stack import LocalStack
+
+    images = root / "docs" / "images"
+    stack = LocalStack.read(root / ".tidemill")
+    assert stack is not None, "nothing is running here: make run"
+    api = connect(root / ".tidemill", url=stack.airflow)
+    run = max(api.runs("flight_delays"), key=lambda r: r["start_date"])["dag_run_id"]
+    broken = root / "dags" / "broken.yaml"
+    with signed_in(stack.airflow, stack.user, stack.password) as ui:
+        ui.open("/dags", "flight_delays.monitor")
+        ui.picture(images / "dags.png")
+        ui.open(f"/dags/flight_delays/runs/{run}", "promote")
+        ui.picture(images / "dag.png")
+        ui.open("/dags/flight_delays/code", "which departures".capitalize())
+        ui.picture(images / "code.png")
+        ui.open("/dags/flight_delays", "flight_delays")
+        ui.page.get_by_role("button", name="Dag Docs").first.click()
+        ui.page.get_by_text("Code tab shows it").first.wait_for()
+        ui.picture(images / "docs.png")
+        broken.write_text((root / "dags" / "flight_delays.yaml").read_text().replace("roc_auc:", "roc_acu:", 1))
+        try:
+            while not any("broken.yaml" in text for text in api.import_errors().values()):
+                ui.page.wait_for_timeout(500)
+            ui.open("/", "Dag Import Error")
+            ui.page.get_by_text("Dag Import Error").first.click()
+            ui.page.get_by_text("tidemill_errors.py").first.click()
+            ui.page.get_by_text("unknown metric").first.wait_for()
+            ui.picture(images / "import-error.png")
+        finally:
+            broken.unlink()
+    api.close()
+
+
+if __name__ == "__main__":
+    take_pictures(Path.cwd())

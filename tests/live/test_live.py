@@ -1,0 +1,153 @@
+"""A YAML file dropped into dags/ of a real Airflow, from its first sight to the model's alias."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tidemill.cli.airflow_api import Conflict
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+
+BROKEN = """
+tidemill: 1
+platform: {provider: local}
+data:
+  source: include/rows.parquet
+  window: {column: time, train: 1 month, holdout: 1 month}
+train: {code: "include.train:train"}
+evaluate: {task: classification, target: late, metrics: [roc_acu]}
+promote:
+  when: {roc_auc: {at_least: 0.6}}
+"""
+
+
+def test_a_dropped_yaml_becomes_a_dag_and_a_first_click_on_trigger_trains(live: Any) -> None:
+    live.dag_file("fresh.yaml", (live.project.root / "dags" / "gated.yaml").read_text().replace("manual", "automatic"))
+    dag = live.wait_for_dag("fresh")
+    assert not dag["is_paused"]
+    assert "Rows that were made up for a test." in dag["doc_md"]
+    source = live.api._call("GET", "/api/v2/dagSources/fresh")["content"]
+    assert source.startswith("tidemill: 1")  # the Code tab shows the spec, not the loader
+
+    # The UI's Trigger button, nothing filled in: the run stands at the end of the pipeline.
+    run = live.api.start("fresh", None, {})
+    tasks = live.finish("fresh", run["dag_run_id"])
+
+    assert {name: task["state"] for name, task in tasks.items()} == dict.fromkeys(tasks, "success")
+    as_of = live.api.xcom("fresh", run["dag_run_id"], "as_of")
+    assert as_of["instant"] == "2020-05-01T00:00:00+00:00"
+    (promotion,) = live.promotions("fresh")
+    assert promotion["outcome"] == "promoted"
+    assert live.aliased("fresh") == promotion["version"] == "1"
+
+
+def test_a_broken_yaml_shows_what_validate_prints_and_leaves_its_neighbours_alone(live: Any) -> None:
+    live.wait_for_dag("watched.monitor")
+    broken = live.dag_file("broken.yaml", BROKEN)
+    try:
+        errors = live.wait_for("an import error", live.api.import_errors)
+        printed = subprocess.run(
+            [sys.executable, "-m", "tidemill.cli.main", "validate", "dags/broken.yaml"],
+            cwd=live.project.root, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert printed.returncode == 1
+        assert 'did you mean "roc_auc"' in printed.stdout
+        (text,) = errors.values()
+        assert text.rstrip().endswith(printed.stdout.rstrip())
+
+        # The neighbours are neither stale nor broken, and still run.
+        run = live.api.start("watched.monitor", None, {"as_of": "2020-03-01"})
+        live.finish("watched.monitor", run["dag_run_id"])
+        for dag_id in ("watched", "watched.monitor", "gated"):
+            dag = live.api.dag(dag_id)
+            assert (dag["is_stale"], dag["has_import_errors"], dag["is_paused"]) == (False, False, False), dag_id
+        assert live.dag("broken") is None
+
+        live.dag_file("broken.yaml", BROKEN.replace("roc_acu", "roc_auc"))
+        live.wait_for("no import error any more", lambda: not live.api.import_errors())
+        live.wait_for_dag("broken")
+    finally:
+        broken.unlink()
+
+
+def test_a_person_says_no_and_then_yes(live: Any) -> None:
+    live.wait_for_dag("gated")
+
+    def ask(as_of: str, answer: str) -> dict[str, Any]:
+        run_id = live.api.start("gated", None, {"as_of": as_of})["dag_run_id"]
+
+        def waits() -> bool:
+            states = {task["task_id"]: task["state"] for task in live.api.tasks("gated", run_id)}
+            assert "failed" not in states.values(), states
+            return states.get("approve") == "awaiting_input"
+
+        live.wait_for("a question to a person", waits, 180)
+        live.api.answer("gated", run_id, "approve", answer)
+        with pytest.raises(Conflict):
+            live.api.answer("gated", run_id, "approve", "Approve")  # an answer is given once
+        live.finish("gated", run_id)
+        (promotion,) = [p for p in live.promotions("gated") if p["dag_run"] == run_id]
+        return promotion
+
+    refused = ask("2020-04-01", "Reject")
+    assert refused["outcome"] == "refused"
+    assert any("rejected by" in reason for reason in refused["reasons"])
+    assert live.aliased("gated") is None
+
+    promoted = ask("2020-05-01", "Approve")
+    assert promoted["outcome"] == "promoted"
+    assert live.aliased("gated") == promoted["version"] != refused["version"]
+    assert promoted["approval"]["answer"] == "Approve"
+
+
+def test_a_replay_moves_the_clock_and_a_monitor_starts_a_training(live: Any) -> None:
+    live.wait_for_dag("watched")
+    told = _replay(live, "dags/watched.yaml")
+    assert told.returncode == 0, told.stderr
+    result = json.loads(told.stdout)
+    runs = [(run["dag_id"], run["as_of"], run["caused_by"] is not None) for run in result["runs"]]
+    assert runs == [
+        ("watched.monitor", "2020-03-01", False),
+        ("watched", "2020-03-01", False),
+        ("watched.monitor", "2020-04-01", False),
+        ("watched", "2020-04-01", True),
+    ]
+    trainings = result["summary"]["trainings"]
+    assert [(t["cause"], t["reasons"], t["outcome"]) for t in trainings] == [
+        ("scheduled", [], "promoted"),
+        ("asset", ["drift"], "promoted"),
+    ]
+    window = result["summary"]["windows"][-1]
+    assert (window["start"], window["end"]) == ("2020-03-01T00:00:00+00:00", "2020-04-01T00:00:00+00:00")
+    assert (window["version"], window["fired"], window["drifted"]) == ("1", ["drift"], ["first"])
+    assert live.aliased("watched") == result["summary"]["champion"] == "2"
+
+    # A second replay of the same spec finds everything done.
+    again = _replay(live, "dags/watched.yaml")
+    assert again.returncode == 0, again.stderr
+    assert [(r["run_id"], r["adopted"]) for r in json.loads(again.stdout)["runs"]] == [
+        (run["run_id"], True) for run in result["runs"]
+    ]
+    assert len(live.promotions("watched")) == 2
+
+
+def test_another_distributions_plugin_survives_beside_ours_in_a_tasks_process(live: Any) -> None:
+    live.wait_for_dag("uses_second")
+    run_id = live.api.start("uses_second", None, {})["dag_run_id"]
+    live.finish("uses_second", run_id)
+    assert live.api.xcom("uses_second", run_id, "say") == "hello from the second plugin"
+    plugins = [plugin["name"] for plugin in live.api._call("GET", "/api/v2/plugins")["plugins"]]
+    assert plugins.count("tidemill") == plugins.count("second") == 1
+    assert live.api._call("GET", "/api/v2/plugins/importErrors")["import_errors"] == []
+
+
+def _replay(live: Any, spec: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tidemill.cli.main", "replay", spec, "--json"]
+    root: Path = live.project.root
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=500)
