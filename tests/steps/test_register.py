@@ -10,9 +10,9 @@ from tests.mlflow_store import copy_store, store_template
 from tests.steps.training import OWN_CLASS, Make, a_reference, a_version, rows, trained, write_code
 from tidemill.ledger.views import REGISTERED
 from tidemill.project import Project
-from tidemill.records import ModelVersion
+from tidemill.records import ModelVersion, Reference
 from tidemill.steps import register
-from tidemill.steps.context import StepContext
+from tidemill.steps.context import StepContext, StepError
 from tidemill.steps.ledger_io import read
 from tidemill.tools.mlflow import Mlflow, open_mlflow
 
@@ -64,6 +64,13 @@ def test_registering_again_changes_nothing(ctx: StepContext) -> None:
     assert versions(open_mlflow(ctx.connections, ctx.project)) == ["1"]
     with ctx.open_ledger() as ledger:
         assert len(ledger.entries("delays", kinds={REGISTERED})) == 1
+
+
+def test_a_reference_that_is_not_here(ctx: StepContext) -> None:
+    Path(ctx.result(Reference).path).unlink()
+    with pytest.raises(StepError, match=r"reference.json is not here; do all workers share the state folder"):
+        register.run(ctx)
+    assert versions(open_mlflow(ctx.connections, ctx.project)) == []
 
 
 class Killed(BaseException):

@@ -141,15 +141,15 @@ def test_a_failed_run_is_set_running_again(local: Mlflow, name: str) -> None:
 
 def test_parameters_and_the_history_of_metrics_are_logged_once(mlflow: Mlflow, name: str) -> None:
     run = start(mlflow, name)
-    points = [Point("loss", 1.0 / (i + 1), i, 1_000 + i) for i in range(1_500)] + [Point("bad", None, 0, 1)]
+    points = [Point("loss", 1.0 / (i + 1), i, 1_000 + i) for i in range(450)] + [Point("bad", None, 0, 1)]
     params = {"depth": 3, "layers": [1, 2], "a=b?": "x", "long": "y" * 9_000}
     for _ in range(2):
         mlflow.log(run.run_id, params, points)
     with mlflow.calls("reading", "run") as client:
-        assert len(client.get_metric_history(run.run_id, "loss")) == 1_500
+        assert len(client.get_metric_history(run.run_id, "loss")) == 450
         logged = client.get_run(run.run_id).data.params
     assert (logged["depth"], logged["layers"], logged["a_b_"], len(logged["long"])) == ("3", "[1, 2]", "x", 6_000)
-    assert mlflow.tracked(run.run_id).metrics == {"loss": 1 / 1_500, "bad": None}
+    assert mlflow.tracked(run.run_id).metrics == {"loss": 1 / 450, "bad": None}
 
 
 def test_a_scikit_learn_model_comes_back_as_it_was(mlflow: Mlflow, name: str, tmp_path: Path) -> None:
@@ -323,6 +323,7 @@ def in_process(source: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", source, *arguments],
         env={**environment, "PYTHONPATH": path},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -330,16 +331,16 @@ def in_process(source: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 REGISTER = """
-import sys, time
+import sys
 from pathlib import Path
 from tests.mlflow_store import AtServer
 from tidemill.project import Project
 from tidemill.tools.mlflow import open_mlflow
-port, root, model, run_id, uri, at = sys.argv[1:]
+port, root, model, run_id, uri = sys.argv[1:]
 mlflow = open_mlflow(AtServer(int(port)), Project(root=Path(root), state=Path(root) / "state"))
 mlflow.alias(model, "champion")
 print("ready", flush=True)
-time.sleep(max(0, float(at) - time.time()))
+sys.stdin.readline()
 print(mlflow.register(model, run_id, uri, {"a": "b"}))
 """
 
@@ -348,11 +349,38 @@ def test_two_at_once_register_one_version(mlflow_server: int, project: Project, 
     mlflow = open_mlflow(AtServer(mlflow_server), project)
     run = start(mlflow, name)
     uri = log_model(mlflow, run, pickled(tmp_path, Constant(0.5)))
-    at = str(time.time() + 12)
-    both = [in_process(REGISTER, str(mlflow_server), str(tmp_path), name, run.run_id, uri, at) for _ in range(2)]
+    both = [in_process(REGISTER, str(mlflow_server), str(tmp_path), name, run.run_id, uri) for _ in range(2)]
+    for process in both:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in both:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
     said = [process.communicate(timeout=60) for process in both]
-    assert [out.split() for out, _ in said] == [["ready", "1"]] * 2, said
+    assert [out.split() for out, _ in said] == [["1"]] * 2, said
     with mlflow.calls("reading", name) as client:
+        assert [str(v.version) for v in client.search_model_versions(f"name = '{name}'")] == ["1"]
+
+
+def test_a_version_made_beside_another_is_taken_back(
+    local: Mlflow, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The race itself: this process looked before the other had registered, and creates after it."""
+    from tidemill.tools import mlflow as module
+
+    run = start(local, name)
+    uri = log_model(local, run, pickled(tmp_path, Constant(0.5)))
+    local.register(name, run.run_id, uri, {})
+    look, seen = module._version_of_run, []
+
+    def too_early(*arguments: Any) -> str | None:
+        seen.append(1)
+        return None if len(seen) == 1 else look(*arguments)
+
+    monkeypatch.setattr(module, "_version_of_run", too_early)
+    assert local.register(name, run.run_id, uri, {}) == "1"
+    with local.calls("reading", name) as client:
         assert [str(v.version) for v in client.search_model_versions(f"name = '{name}'")] == ["1"]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tidemill.ledger import views
 from tidemill.records import DataVersion, ModelVersion, Reference, Run
 from tidemill.steps.code import git_commit
-from tidemill.steps.context import StepContext
+from tidemill.steps.context import StepContext, StepError
 from tidemill.steps.ledger_io import record
 
 
@@ -21,8 +21,11 @@ def run(ctx: StepContext) -> ModelVersion:
 
     trained, data, reference = ctx.result(Run), ctx.result(DataVersion), ctx.result(Reference)
     mlflow = open_mlflow(ctx.connections, ctx.project)
+    profile = Path(reference.path)
+    if not profile.is_file():
+        raise StepError(f"the reference profile {profile} is not here; do all workers share the state folder?")
     # Before the version exists: a version whose reference is missing could never be monitored.
-    mlflow.log_artifact(trained.run_id, Path(reference.path), "tidemill")
+    mlflow.log_artifact(trained.run_id, profile, "tidemill")
     version = mlflow.register(ctx.model, trained.run_id, trained.model_uri, version_tags(ctx, data, trained))
     made = ModelVersion(model=ctx.model, version=version, run_id=trained.run_id, data_version=data.version)
     with ctx.open_ledger() as ledger:

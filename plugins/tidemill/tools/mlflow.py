@@ -161,14 +161,11 @@ class Mlflow(MlflowCalls):
             folder = source
             if not source.is_dir():
                 folder = Path(temporary) / "model"
-                packaging.save(
-                    source,
-                    folder,
-                    header=header,
-                    sample=sample,
-                    root=self.project.root,
-                    classification=classification,
-                )
+                root = self.project.root
+                with self.calls("packaging the model", run_id):
+                    packaging.save(
+                        source, folder, header=header, sample=sample, root=root, classification=classification
+                    )
             with self.calls("uploading the model", run_id, transfer=True) as client:
                 client.log_model_artifacts(logged.model_id, str(folder))
         with self.calls("logging the model", run_id) as client:

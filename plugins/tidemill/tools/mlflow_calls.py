@@ -26,6 +26,8 @@ CONNECTION = "tidemill_mlflow"
 ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
 """MLflow's codes for what is not there."""
 
+_PASSING = frozenset({"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"})
+
 # Two tries of eight seconds and a pause: an answer of some kind within twenty seconds. MLflow's own defaults
 # (seven retries of two minutes) hold a worker for a quarter of an hour.
 _SETTINGS = {
@@ -34,6 +36,8 @@ _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # Requirements are given; a lock file in the current folder is another project's, or none of the model's.
+    "MLFLOW_UV_AUTO_DETECT": "false",
 }
 # A server answers an upload when it has stored it, which for a large model takes its time.
 _TRANSFER = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "120"}
@@ -112,13 +116,21 @@ class MlflowCalls:
             return MlflowError(f"{start}access was denied; check login and password of {CONNECTION}")
         if code in ABSENT:
             return MlflowError(f"{start}not found: {said:.300}")
-        if isinstance(error, OSError) or "timed out" in said or "Max retries" in said or "Failed to connect" in said:
-            slow = "timed out" in said
-            why = "it did not answer in time" if slow else "it could not be reached"
-            hint = "; is the server running, and is the address right?" if self.is_server else ""
-            return MlflowError(f"{start}{why}{hint} ({_cause(error)})", retry=True)
-        retry = code in (None, "INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
+        if _is_of_the_network(error, said):
+            why = "it did not answer in time" if "timed out" in said else "it could not be reached"
+            hint = "is the server running, and is the address right?"
+            return MlflowError(f"{start}{why}; {hint} ({_cause(error)})", retry=True)
+        retry = isinstance(error, OSError) or code in _PASSING
         return MlflowError(f"{start}{said:.500}", retry=retry)
+
+
+def _is_of_the_network(error: Exception, said: str) -> bool:
+    from requests import RequestException
+
+    # MLflow wraps what requests raises in an error of its own, with the text alone.
+    return isinstance(error, RequestException | ConnectionError | TimeoutError) or any(
+        sign in said for sign in ("timed out", "Max retries exceeded", "Failed to connect", "Connection aborted")
+    )
 
 
 def local_store(project: Project) -> str:

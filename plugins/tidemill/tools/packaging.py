@@ -178,6 +178,7 @@ def _quietly() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Hint: Inferred schema contains integer column")
+            warnings.filterwarnings("ignore", message=".*An input example was not provided")
             yield
     finally:
         log.setLevel(level)
