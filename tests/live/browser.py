@@ -31,8 +31,8 @@ class Ui:
             self.page.get_by_text(text).first.wait_for(timeout=30_000)
 
     def text(self) -> str:
-        """All the text of the page."""
-        return str(self.page.locator("body").inner_text())
+        """All the text of the page, with plain spaces."""
+        return str(self.page.locator("body").inner_text()).replace("\xa0", " ")
 
     def picture(self, file: Path) -> None:
         """Take a picture of what is on the screen, once nothing moves any more."""

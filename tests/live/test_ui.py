@@ -28,7 +28,7 @@ def test_a_dag_with_its_documentation_its_yaml_and_a_finished_run(live: Live, ui
     ui.open(f"/dags/seen/runs/{run}", "promote")
     assert "Success" in ui.text()
     ui.open("/dags/seen/code", "Rows that were made up")
-    assert "tidemill: 1" in ui.text().replace("\n", " ")
+    assert "tidemill: 1" in ui.text()
     ui.open("/dags/seen", "seen")
     ui.page.get_by_role("button", name="Dag Docs").first.click()
     ui.page.get_by_text("Code tab shows it").first.wait_for(timeout=15_000)
