@@ -28,6 +28,10 @@ Check = Callable[[Plan, Path], "tuple[SpecError, ...]"]
 """A further check of a sound plan; its answer is kept with the verdict."""
 
 
+_CLOCK = 20_000_000
+"""Nanoseconds by which a file's time may lag behind the clock: the kernel takes it from its last tick."""
+
+
 class VerdictCache:
     """The verdicts of one project's specs. An instance is meant for one pass over them.
 
@@ -43,7 +47,8 @@ class VerdictCache:
     def verdict(self, file: Path, dags: Path, data: bytes) -> Verdict:
         """The verdict on a file whose content is ``data``: kept, or judged now and kept."""
         entry = self._entry(file)
-        content = hashlib.sha256(b"\0".join((version_tag().encode(), data))).hexdigest()
+        where = os.fsencode(dags), os.fsencode(self._project.root)
+        content = hashlib.sha256(b"\0".join((version_tag().encode(), *where, data))).hexdigest()
         kept = self._read(entry, content)
         if kept is not None:
             return kept
@@ -65,7 +70,10 @@ class VerdictCache:
     def _read(self, entry: str, content: str) -> Verdict | None:
         try:
             with open(entry, "rb") as file:
-                value = json.loads(file.read())
+                digest, _, text = file.read().partition(b"\n")
+            if digest != _digest(text):
+                return None
+            value = json.loads(text)
             if value["content"] != content or (self._check is not None and not value["checked"]):
                 return None
             if any(self._state(name) != state for name, state in value["files"]):
@@ -78,7 +86,7 @@ class VerdictCache:
 
     def _write(self, entry: str, content: str, verdict: Verdict, began: int) -> None:
         files = [(str(file), self._state(str(file))) for file in verdict.files]
-        if any(state is not None and state[0] >= began for _, state in files):
+        if any(state is not None and state[0] >= began - _CLOCK for _, state in files):
             return  # changed while it was judged: nobody knows which content the verdict is about
         value: dict[str, Any] = {
             "content": content,
@@ -88,7 +96,8 @@ class VerdictCache:
             "errors": [error.to_json() for error in verdict.errors],
         }
         with suppress(OSError):  # on a read-only or full disk the verdict is made again next time
-            _replace(entry, json.dumps(value).encode())
+            text = json.dumps(value).encode()
+            _replace(entry, _digest(text) + b"\n" + text)
 
     def _state(self, name: str) -> list[int] | None:
         # Asked once in a pass: thousands of specs share their defaults, code and expectations.
@@ -96,6 +105,11 @@ class VerdictCache:
             return self._states[name]
         except KeyError:
             return self._states.setdefault(name, _state_of(name))
+
+
+def _digest(text: bytes) -> bytes:
+    # An entry that a crash, a full disk or a person has changed is none, whatever can still be read of it.
+    return hashlib.sha256(text).hexdigest().encode()
 
 
 def _replace(entry: str, data: bytes) -> None:

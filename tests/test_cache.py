@@ -1,0 +1,327 @@
+"""The cache of verdicts: what makes an entry none, what invalidates it, that it is never required."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.spec.test_load import BASE
+from tidemill import cache, verdict
+from tidemill.cache import VerdictCache
+from tidemill.plan.model import Plan
+from tidemill.project import Project
+from tidemill.spec.errors import SpecError
+from tidemill.verdict import Verdict
+
+ROOT = Path(__file__).parents[1]
+EXPECTING = BASE.replace("  source:", "  expect: include/suite.yaml\n  source:")
+
+
+class World:
+    """A project with one pipeline, and how often it was judged."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.project = Project(root, root / ".tidemill")
+        self.dags = root / "dags"
+        self.file = self.dags / "flights.yaml"
+        self.judged = 0
+        (root / "include").mkdir()
+        self.dags.mkdir()
+        self.write("include/train.py", "def train(context): ...\n")
+        suite = "expectations:\n- {type: expect_column_to_exist, column: id}\n"
+        self.write("include/suite.yaml", suite)
+        self.write("dags/flights.yaml", EXPECTING)
+        real = verdict.judge
+
+        def counting(*args: object, **options: object) -> Verdict:
+            self.judged += 1
+            return real(*args, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(verdict, "judge", counting)
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of the project, a while ago: one that has just changed is not trusted yet."""
+        path = self.project.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        then = time.time_ns() - 10**9
+        os.utime(path, ns=(then, then))
+
+    def ask(self, check: cache.Check | None = None, project: Project | None = None) -> Verdict:
+        return VerdictCache(project or self.project, check).verdict(self.file, self.dags, self.file.read_bytes())
+
+    def entry(self) -> Path:
+        (found,) = (self.project.state / "cache").rglob("*.json")
+        return found
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(tmp_path, monkeypatch)
+
+
+def test_an_unchanged_spec_is_judged_once(world: World) -> None:
+    first, second = world.ask(), world.ask()
+    assert world.judged == 1
+    assert first == second
+    assert second.plan is not None
+
+
+def test_mistakes_are_kept_as_they_were(world: World) -> None:
+    world.write("dags/flights.yaml", BASE + "öxtra: 1\n")
+    first, second = world.ask(), world.ask()
+    assert world.judged == 1
+    assert first == second
+    assert second.errors[0].render().startswith('dags/flights.yaml:10:1: unknown key "öxtra"')
+
+
+# What invalidates
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sound"),
+    [
+        ("dags/flights.yaml", EXPECTING + "extra: 1\n", False),
+        ("dags/flights.yaml", EXPECTING + "# a comment\n", True),
+        ("dags/defaults.yaml", "extra: 1\n", False),
+        ("include/train.py", "def trains(context): ...\n", False),
+        ("include/suite.yaml", "expectations: []\n", False),
+    ],
+)
+def test_a_change_of_any_file_it_depends_on_is_seen(world: World, name: str, text: str, sound: bool) -> None:
+    assert world.ask().errors == ()
+    world.write(name, text)
+    assert (world.ask().errors == ()) is sound
+    assert world.judged == 2
+    assert (world.ask().errors == ()) is sound
+    assert world.judged == 2
+
+
+@pytest.mark.parametrize("name", ["include/train.py", "include/suite.yaml"])
+def test_a_file_that_goes_and_comes_back_is_seen(world: World, name: str) -> None:
+    text = (world.project.root / name).read_text()
+    world.ask()
+    (world.project.root / name).unlink()
+    assert world.ask().errors
+    world.write(name, text)
+    assert world.ask().errors == ()
+    assert world.judged == 3
+
+
+def test_defaults_that_come_and_go_are_seen(world: World) -> None:
+    world.ask()
+    world.write("dags/defaults.yaml", "owner: ops\n")
+    plan = world.ask().plan
+    assert plan is not None
+    assert plan.owner == "ops"
+    (world.dags / "defaults.yaml").unlink()
+    plan = world.ask().plan
+    assert plan is not None
+    assert plan.owner == "tidemill"
+    assert world.judged == 3
+
+
+def test_the_same_file_in_another_project_is_judged_anew(world: World, tmp_path: Path) -> None:
+    world.ask()
+    other = Project(tmp_path / "other", world.project.state)
+    assert world.ask(project=other).errors
+    assert world.judged == 2
+
+
+def test_another_version_is_judged_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.ask()
+    monkeypatch.setattr(cache, "version_tag", lambda: "another")
+    assert world.ask().plan is not None
+    assert world.judged == 2
+
+
+def test_a_file_that_changes_while_it_is_judged_is_not_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = verdict.judge
+
+    def changes(*args: object, **options: object) -> Verdict:
+        found = real(*args, **options)  # type: ignore[arg-type]
+        (world.project.root / "include" / "train.py").write_text("def train(context, more): ...\n")
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(verdict, "judge", changes)
+        assert world.ask().errors == ()
+    assert world.ask().errors
+
+
+# The further check
+
+
+def refuses(plan: Plan, file: Path) -> tuple[SpecError, ...]:
+    return (SpecError(plan.file, 1, 1, "", "cannot be taken"),)
+
+
+def test_the_checks_answer_is_kept_with_the_verdict(world: World) -> None:
+    asked: list[str] = []
+
+    def passes(plan: Plan, file: Path) -> tuple[SpecError, ...]:
+        asked.append(plan.pipeline)
+        return ()
+
+    world.ask(passes)
+    world.ask(passes)
+    assert asked == ["flights"]
+    world.ask()
+    assert world.judged == 1
+
+
+def test_a_verdict_without_the_check_does_not_do_for_one_with_it(world: World) -> None:
+    assert world.ask().errors == ()
+    assert [error.message for error in world.ask(refuses).errors] == ["cannot be taken"]
+    assert world.ask().plan is None
+
+
+# Entries that are none
+
+
+def _truncate(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def _flip(data: bytes) -> bytes:
+    return data.replace(b'"flights"', b'"flight5"', 1)
+
+
+def _of_other_types(data: bytes) -> bytes:
+    value = json.loads(data.partition(b"\n")[2])
+    value["plan"]["dags"][0]["tasks"][0]["upstream"] = "as_of"
+    value["plan"]["pipeline"] = 5
+    return data.partition(b"\n")[0] + b"\n" + json.dumps(value).encode()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _truncate,
+        _flip,
+        _of_other_types,
+        lambda data: b"",
+        lambda data: b"\n",
+        lambda data: b"\0" * len(data),
+        lambda data: data + b" ",
+        lambda data: b"[" * 100_000,
+        lambda data: "{}".encode("utf-16"),
+        lambda data: data.partition(b"\n")[2],
+    ],
+    ids=["truncated", "flipped", "types", "empty", "newline", "zeros", "appended", "nested", "utf16", "undigested"],
+)
+def test_a_damaged_entry_is_none_and_is_replaced(world: World, damage: Callable[[bytes], bytes]) -> None:
+    first = world.ask()
+    whole = world.entry().read_bytes()
+    world.entry().write_bytes(damage(whole))
+    assert world.ask() == first
+    assert world.judged == 2
+    assert world.entry().read_bytes() == whole
+
+
+def test_a_whole_entry_of_another_form_is_none(world: World) -> None:
+    """As another version might have left it, were its tag the same."""
+    first = world.ask()
+    value = json.loads(world.entry().read_bytes().partition(b"\n")[2])
+    for changed in (
+        value | {"plan": {}},
+        value | {"plan": None, "errors": [{"file": "x"}]},
+        value | {"files": None},
+        {},
+        [],
+        None,
+        value | {"plan": {**value["plan"], "dags": [{}]}},
+    ):
+        text = json.dumps(changed).encode()
+        world.entry().write_bytes(cache._digest(text) + b"\n" + text)
+        assert world.ask() == first
+
+
+# Folders and disks that do not help
+
+
+def test_nothing_can_be_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    for name in ("mkstemp",):
+        monkeypatch.setattr(cache.tempfile, name, refuse)
+    monkeypatch.setattr(cache.os, "makedirs", refuse)
+    assert world.ask().plan is not None
+    assert world.ask().plan is not None
+    assert world.judged == 2
+
+
+def test_the_state_folder_is_a_file(world: World) -> None:
+    world.project.state.write_text("not a folder")
+    assert world.ask().plan is not None
+
+
+def test_a_full_disk_leaves_no_half_entry_behind(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.fdopen
+
+    class Full:
+        def __init__(self, handle: int, mode: str) -> None:
+            self.file = real(handle, mode)
+
+        def __enter__(self) -> Full:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.file.close()
+
+        def write(self, data: bytes) -> None:
+            self.file.write(data[:100])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cache.os, "fdopen", Full)
+        assert world.ask().plan is not None
+    assert [path for path in (world.project.state / "cache").rglob("*") if path.is_file()] == []
+    assert world.ask().plan is not None
+    assert world.entry().is_file()
+
+
+_WORKER = """
+    import sys
+    from pathlib import Path
+    from tidemill.cache import VerdictCache
+    from tidemill.project import Project
+    root = Path(sys.argv[1])
+    file = root / "dags" / "flights.yaml"
+    found = set()
+    for turn in range(int(sys.argv[2])):
+        data = file.read_bytes() + (b"# %d\\n" % (turn % 3))
+        verdict = VerdictCache(Project(root, root / ".tidemill")).verdict(file, root / "dags", data)
+        found.add((verdict.plan and verdict.plan.spec_hash, len(verdict.errors)))
+    print(found)
+"""
+
+
+def test_many_processes_at_once_all_get_the_right_verdict(world: World) -> None:
+    plan = world.ask().plan
+    assert plan is not None
+    command = [sys.executable, "-c", textwrap.dedent(_WORKER), str(world.project.root), "60"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "plugins")}
+    started = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    for process in started:
+        out, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert out.strip() == str({(plan.spec_hash, 0)})
+    assert not list((world.project.state / "cache").rglob("*.new"))
+
+
+def test_an_entry_is_replaced_and_not_added_to(world: World) -> None:
+    for turn in range(5):
+        world.write("dags/flights.yaml", EXPECTING + f"# {turn}\n")
+        world.ask()
+    assert world.entry().is_file()

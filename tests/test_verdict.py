@@ -1,0 +1,127 @@
+"""Verdicts: what becomes of a file, whatever is wrong with it, and which files it depends on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.spec.test_load import BASE
+from tidemill.project import Project
+from tidemill.verdict import Verdict, judge
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A project whose one pipeline, ``dags/flights.yaml``, is sound."""
+    (tmp_path / "include").mkdir()
+    (tmp_path / "include" / "train.py").write_text("def train(context): ...\n")
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "dags" / "flights.yaml").write_text(BASE)
+    return Project(tmp_path, tmp_path / ".tidemill")
+
+
+def judged(project: Project, name: str = "flights.yaml", text: str | None = None) -> Verdict:
+    file = project.root / "dags" / name
+    if text is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return judge(file, project.root / "dags", project)
+
+
+def messages(verdict: Verdict) -> list[str]:
+    assert (verdict.plan is None) is bool(verdict.errors)
+    return [error.message for error in verdict.errors]
+
+
+def test_a_sound_file_has_a_plan_of_its_name(project: Project) -> None:
+    verdict = judged(project)
+    assert messages(verdict) == []
+    assert verdict.plan is not None
+    assert (verdict.plan.pipeline, verdict.plan.file) == ("flights", "dags/flights.yaml")
+
+
+def test_it_depends_on_its_code_and_on_every_defaults_it_could_inherit(project: Project) -> None:
+    judged(project, "a/b/flights.yaml", BASE.replace("  source:", "  expect: include/x.yaml\n  source:"))
+    verdict = judged(project, "a/b/flights.yaml")
+    root = project.root
+    assert set(verdict.files) == {
+        *(root / "dags" / at / "defaults.yaml" for at in ("a/b", "a", ".")),
+        root / "include" / "train.py",
+        root / "include" / "x.yaml",
+    }
+
+
+@pytest.mark.parametrize("name", ["two words", "dots.in.it", "ünïcode", "a" * 201, "semi;colon"])
+def test_a_name_that_can_be_no_id_is_refused(project: Project, name: str) -> None:
+    (message,) = messages(judged(project, f"{name}.yaml", BASE))
+    assert "cannot be a pipeline's id" in message
+
+
+@pytest.mark.parametrize("name", ["a", "A-b_9", "-", "0", "a" * 200])
+def test_every_other_name_will_do(project: Project, name: str) -> None:
+    verdict = judged(project, f"{name}.yaml", BASE)
+    assert verdict.plan is not None
+    assert verdict.plan.dags[0].dag_id == name
+
+
+def test_a_file_that_is_gone_or_a_folder_is_an_error_with_a_place(project: Project) -> None:
+    (project.root / "dags" / "folder.yaml").mkdir()
+    assert messages(judged(project, "gone.yaml")) == ["cannot be read: No such file or directory"]
+    assert messages(judged(project, "folder.yaml")) == ["cannot be read: Is a directory"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_an_error_with_a_place(project: Project) -> None:
+    (project.root / "dags" / "flights.yaml").chmod(0)
+    assert messages(judged(project)) == ["cannot be read: Permission denied"]
+
+
+def test_defaults_are_no_pipeline_and_have_one_name(project: Project) -> None:
+    assert messages(judged(project, "defaults.yaml", "owner: a\n")) == [
+        "this is no pipeline, but what the pipelines of its folder inherit"
+    ]
+    assert messages(judged(project, "defaults.yml", "owner: a\n")) == [
+        "inherited values are only read from defaults.yaml"
+    ]
+
+
+def test_mistakes_of_every_kind_come_in_one_go_in_the_order_of_the_lines(project: Project) -> None:
+    text = BASE.replace("include.train:train", "include.train:trian")
+    text = "tidemill: 1\nschedule: dayly\n" + text.removeprefix("tidemill: 1\n")
+    text = text.replace("  source:", "  expect: include/none.yaml\n  source:") + "monitor: {}\nextra: 1\n"
+    verdict = judged(project, text=text)
+    assert [error.path for error in verdict.errors] == [
+        "schedule", "data.expect", "train.code", "monitor", "monitor", "",
+    ]  # fmt: skip
+    lines = [error.line for error in verdict.errors]
+    assert lines == sorted(lines)
+
+
+def test_a_mistake_behind_an_anchor_is_told_once(project: Project) -> None:
+    text = BASE.replace("{when: {roc_auc: {at_least: 0.65}}}", "\n  when:\n    roc_auc: &a {at_lest: 1}\n    brier: *a")
+    text = text.replace("[roc_auc]", "[roc_auc, brier]")
+    assert messages(judged(project, text=text)).count('unknown key "at_lest"') == 1
+
+
+def test_the_suite_of_expectations_is_checked_with_the_spec(project: Project) -> None:
+    (project.root / "include" / "suite.yaml").write_text("expectations:\n- {type: expect_nothing}\n")
+    verdict = judged(project, text=BASE.replace("  source:", "  expect: include/suite.yaml\n  source:"))
+    assert [error.place for error in verdict.errors] == [("include/suite.yaml", 2, 10)]
+
+
+def test_a_defect_of_ours_is_an_error_of_that_file_and_not_of_the_others(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object) -> None:
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr("tidemill.checks.meaning.check", breaks)
+    assert messages(judged(project)) == ["Tidemill failed on this file: RecursionError: too deep"]
+
+
+def test_content_that_was_read_already_is_not_read_again(project: Project) -> None:
+    file = project.root / "dags" / "flights.yaml"
+    verdict = judge(file, file.parent, project, b"tidemill: 2\n")
+    assert "expected 1, got the number 2" in messages(verdict)
