@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from tidemill.cli.local_stack import LocalStack
+from tidemill.errors import TidemillError
 
 if TYPE_CHECKING:
     import httpx
@@ -30,7 +31,7 @@ _FRAME = (
 """How the lines begin with which Airflow frames every task's log."""
 
 
-class ApiError(Exception):
+class ApiError(TidemillError):
     """Airflow's API did not do what was asked. The message says what to do about it."""
 
 
@@ -62,7 +63,7 @@ def connect(
     address = url or os.environ.get(URL) or (local.airflow if local else None)
     if address is None:
         raise ApiError(
-            f"Which Airflow? Start the local one with `make run`, or name one with --url or {URL} "
+            f"Which Airflow? Start the local one with `make run`, or name one with {URL} "
             f"(and its login with {USER} and {PASSWORD})."
         )
     ours = local if local and address.rstrip("/") == local.airflow else None
