@@ -56,12 +56,13 @@ def duplicates(files: Iterable[Path], root: Path) -> dict[Path, SpecError]:
             others = ", ".join(shown_as(other, root) for other in same if other != file)
             message = f'two files for one pipeline: "{stem}" is also {others}'
             errors[file] = SpecError(
-                shown_as(file, root), 1, 1, "", message, "rename one of them", source=_first_line(file)
+                shown_as(file, root), 1, 1, "", message, "rename one of them", source=first_line(file)
             )
     return errors
 
 
-def _first_line(file: Path) -> str:
+def first_line(file: Path) -> str:
+    """The first line of a file, for errors about the whole of it."""
     with file.open(errors="replace") as lines:
         return lines.readline().rstrip("\n")
 

@@ -21,6 +21,7 @@ class SafetyCheck:
         from airflow.serialization.serialized_objects import DagSerialization
 
         from tidemill.airflow.factory import build
+        from tidemill.discovery import first_line
 
         for dag_plan in plan.dags:
             try:
@@ -30,5 +31,6 @@ class SafetyCheck:
                 DagSerialization.to_dict(dag)
             except Exception as e:  # noqa: BLE001 - whatever Airflow raises, the loader must go on with the others
                 message = f"Airflow cannot take the DAG {dag_plan.dag_id!r}: {type(e).__name__}: {e}"
-                return (SpecError(plan.file, 1, 1, "", message, "please report this: the spec passed every check"),)
+                hint = "please report this: the spec passed every check"
+                return (SpecError(plan.file, 1, 1, "", message, hint, source=first_line(file)),)
         return ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from tidemill.plan.compile import cron_of
@@ -13,7 +14,7 @@ from tidemill.spec.document import Path
 from tidemill.spec.errors import SpecError, suggest
 from tidemill.spec.load import Sources
 from tidemill.spec.metrics import METRICS, names
-from tidemill.spec.models import PRESETS, Cron, Spec
+from tidemill.spec.models import PRESETS, Cron, Owner, Spec
 
 Check = Callable[[Spec, Sources], Iterator[SpecError]]
 _MAX_TAG = 100
@@ -58,7 +59,7 @@ def _bounds_of_time(spec: Spec, sources: Sources) -> Iterator[SpecError]:
     for name in ("start", "end"):
         instant = getattr(spec, name)
         if instant is not None and instant.year not in _YEARS:
-            yield sources.error((name,), f"must lie in the years {_YEARS[0]} to {_YEARS[-1]}")
+            yield sources.error((name,), f"expected a year from {_YEARS[0]} to {_YEARS[-1]}, got {instant.year}")
     if spec.start is not None and spec.end is not None and spec.end < spec.start:
         yield sources.error(("end",), "end is before start", "both are bounds of as_of, and belong to it")
 
@@ -261,9 +262,24 @@ def _names(spec: Spec, sources: Sources) -> Iterator[SpecError]:
             yield sources.error(("tags", index), f"a tag has 1 to {_MAX_TAG} characters", "shorten it, or remove it")
     if isinstance(spec.owner, str) and not spec.owner.strip():
         yield sources.error(("owner",), "the owner has no name", "write one, or remove the key")
+    addresses: list[tuple[Path, str]] = [(("links", name), address) for name, address in (spec.links or {}).items()]
+    if isinstance(spec.owner, Owner):
+        addresses.append((("owner", "link"), spec.owner.link))
+    for path, address in addresses:
+        if not _leads_somewhere(address):
+            yield sources.error(path, f'"{address}" leads nowhere', "e.g. https://example.org/ops")
     if spec.promote is not None and _RESERVED_ALIAS.fullmatch(spec.promote.alias):
         message = f'"{spec.promote.alias}" is a name that MLflow keeps for versions'
         yield sources.error(("promote", "alias"), message, "e.g. champion")
+
+
+def _leads_somewhere(address: str) -> bool:
+    """Whether an address has what Airflow's own check asks of it."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    return bool(parts.path if parts.scheme == "mailto" else parts.hostname)
 
 
 def _repeated(values: Sequence[str], path: Path, sources: Sources) -> Iterator[SpecError]:
