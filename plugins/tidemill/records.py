@@ -18,12 +18,14 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
+from tidemill.errors import TidemillError
+
 Cause = Literal["scheduled", "asset", "manual"]
 Outcome = Literal["promoted", "refused", "superseded"]
 _T = TypeVar("_T")
 
 
-class RecordError(ValueError):
+class RecordError(TidemillError, ValueError):
     """A JSON object is not the record it should be (wrong kind, version, field or type)."""
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tidemill.cache import VerdictCache
 from tidemill.discovery import duplicates, files_of, find, pipeline_of
+from tidemill.errors import TidemillError
 from tidemill.project import Project
 from tidemill.spec.load import shown_as
 from tidemill.verdict import Verdict
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG
 
 
-class BrokenSpecs(Exception):
+class BrokenSpecs(TidemillError):
     """What is wrong with the specs of a folder, as ``tidemill validate`` prints it."""
 
 

@@ -6,12 +6,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tidemill.errors import TidemillError
 from tidemill.project import Project
 
 LOADER = "tidemill.py"
 
 
-class UsageProblem(Exception):
+class UsageProblem(TidemillError):
     """What was typed cannot be done; the message says what to do instead."""
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from tidemill.cli.locate import UsageProblem, folder_here, project_here
+from tidemill.errors import TidemillError
 
 app = typer.Typer(
     name="tidemill",
@@ -27,9 +28,7 @@ State = Annotated[Path | None, typer.Option("--state", help="Another state folde
 
 def main() -> None:
     """Run the command line; a user's mistake ends it with a message and exit code 1, never with a stack trace."""
-    from tidemill.ledger import LedgerError
     from tidemill.spec.errors import SpecErrors
-    from tidemill.steps.context import StepError
 
     try:
         app()
@@ -40,18 +39,8 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone, as with `| head`
         sys.exit(141)
-    except Exception as e:
-        if not isinstance(e, (UsageProblem, LedgerError, StepError, *_further())):
-            raise
+    except TidemillError as e:
         _fail(f"tidemill: {e}")
-
-
-def _further() -> list[type[Exception]]:
-    """The mistakes of modules that only some commands import: they can only have been raised if imported."""
-    named = {"tidemill.drift.profile": "DriftError", "tidemill.tools.source": "SourceError"}
-    named |= {"tidemill.airflow.loader": "BrokenSpecs", "tidemill.cli.airflow_api": "ApiError"}
-    named |= {"tidemill.cli.replay": "ReplayError"}
-    return [getattr(sys.modules[module], name) for module, name in named.items() if module in sys.modules]
 
 
 def _fail(message: str, code: int = 1) -> NoReturn:

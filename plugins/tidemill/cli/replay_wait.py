@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidemill.cli.airflow_api import AirflowApi, ApiError, NotFound
+from tidemill.errors import TidemillError
 from tidemill.plan.model import Plan
 
 _ACTIVE = frozenset({"running", "restarting", "deferred", "up_for_retry", "up_for_reschedule"})
 _HUMAN = "awaiting_input"
 
 
-class ReplayError(Exception):
+class ReplayError(TidemillError):
     """A replay cannot begin or go on; the message says why and what to do."""
 
 

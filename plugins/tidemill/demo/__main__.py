@@ -6,17 +6,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from tidemill.cli.locate import UsageProblem
+from tidemill.errors import TidemillError
 from tidemill.project import Project
 
 
 def main() -> int:
     """Run one command; a mistake or a fault that can be told ends with its message and exit code 1."""
-    from tidemill.cli.airflow_api import ApiError
-    from tidemill.cli.replay import ReplayError
     from tidemill.demo import demonstration
-    from tidemill.demo.stack import StackError
-    from tidemill.ledger import LedgerError
     from tidemill.spec.errors import SpecErrors
 
     asked = _arguments().parse_args()
@@ -32,7 +28,7 @@ def main() -> int:
     except SpecErrors as problem:
         print(problem.render(), file=sys.stderr)
         return 1
-    except (ApiError, ReplayError, StackError, LedgerError, UsageProblem, demonstration.DemoError) as problem:
+    except TidemillError as problem:
         print(f"\n{problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -20,6 +20,7 @@ from tidemill.cli.replay_progress import shown
 from tidemill.cli.summary import render, summarise
 from tidemill.cli.validate import plan_of
 from tidemill.demo.stack import AIRFLOW, MLFLOW, Stack
+from tidemill.errors import TidemillError
 from tidemill.project import Project
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from tidemill.plan.model import Plan
 
 
-class DemoError(Exception):
+class DemoError(TidemillError):
     """The demonstration cannot go on; the message says what to do."""
 
 

@@ -23,6 +23,7 @@ from tidemill.cli.local_stack import LocalStack, write_private
 from tidemill.demo import processes
 from tidemill.demo.processes import Server
 from tidemill.demo.settings import environment, password
+from tidemill.errors import TidemillError
 from tidemill.project import Project
 
 AIRFLOW_PORT, MLFLOW_PORT = 8080, 5000
@@ -33,7 +34,7 @@ _ARGUMENTS = {"scheduler": ("--skip-serve-logs",), "triggerer": ("--skip-serve-l
 Say = Callable[[str], None]
 
 
-class StackError(Exception):
+class StackError(TidemillError):
     """The stack cannot be started or stopped, with what to do about it."""
 
 

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tidemill.errors import TidemillError
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -25,7 +27,7 @@ CATEGORY_CHARS = 100
 Kind = Literal["numeric", "categorical", "other"]
 
 
-class DriftError(ValueError):
+class DriftError(TidemillError, ValueError):
     """Drift cannot be measured as asked; the message says what to do."""
 
 

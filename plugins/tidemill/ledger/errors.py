@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tidemill.errors import TidemillError
+
 if TYPE_CHECKING:
     from tidemill.ledger.entry import Entry
 
 
-class LedgerError(Exception):
+class LedgerError(TidemillError):
     """The ledger cannot do what was asked. `message` says why, `hint` what to do next."""
 
     def __init__(self, message: str, hint: str = "") -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
+from tidemill.errors import TidemillError
 from tidemill.spec.models import Resources
 
 
@@ -64,7 +65,7 @@ class JobResult:
     seconds: float
 
 
-class JobError(Exception):
+class JobError(TidemillError):
     """A job did not finish. ``user`` tells a mistake in the user's code from a fault of the system."""
 
     def __init__(self, message: str, *, user: bool, detail: str = "") -> None:

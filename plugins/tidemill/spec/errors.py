@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tidemill.errors import TidemillError
+
 _MAX_SOURCE_WIDTH = 110
 """Display columns of a source line that are shown; a longer line is cut around the place."""
 _CONTEXT_BEFORE = 40
@@ -114,7 +116,7 @@ class SpecError:
         return self.file, self.line, self.column
 
 
-class SpecErrors(Exception):
+class SpecErrors(TidemillError):
     """Every mistake found, sorted by place."""
 
     def __init__(self, errors: Iterable[SpecError]) -> None:

@@ -58,9 +58,8 @@ def _section(path: tuple[str, ...], model: type[Section]) -> Iterator[str]:
         below = _below(path, name)
         anchor = ".".join((*path, name)).replace(".", "").replace("<metric>", "metric").lower()
         key = f"[`{name}`](#{anchor})" if below else f"`{name}`"
-        lines.append(
-            f"| {key} | {_unit(field.metadata) or _type(field.annotation)} | {_default(field)} | {_meaning(field, below)} |"
-        )
+        kind = _unit(field.metadata) or _type(field.annotation)
+        lines.append(f"| {key} | {kind} | {_default(field)} | {_meaning(field, below)} |")
     yield "\n".join(lines) + "\n"
     for name, field in model.model_fields.items():
         below = _below(path, name)

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tidemill.errors import TidemillError
 from tidemill.project import Project
 from tidemill.records import AsOf, Record
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Record)
 
 
-class StepError(Exception):
+class StepError(TidemillError):
     """A step failed for a reason its reader can act on. ``retry``: trying again may help (a server was down)."""
 
     def __init__(self, message: str, *, retry: bool = False) -> None:
