@@ -125,7 +125,7 @@ def _type(annotation: Any) -> str:
 def _unit(metadata: Iterable[Any]) -> str:
     """A quantity with a unit is shown by examples of it."""
     shapes = (m.json_schema for m in metadata if isinstance(m, WithJsonSchema))
-    return next((", ".join(f"`{e}`" for e in (shape or {})["examples"]) for shape in shapes), "")
+    return next((", ".join(f"`{e}`" for e in (shape or {}).get("examples", ())) for shape in shapes), "")
 
 
 def _default(field: FieldInfo) -> str:
