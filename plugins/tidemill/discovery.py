@@ -36,7 +36,7 @@ def files_of(dags: Path, pipeline: str) -> list[Path]:
     """The files of one pipeline, found by their stem: one, unless there is none or two claim to be it. Reads no
     file unless several have the name; then those that are no specs do not count."""
     names = {pipeline + suffix for suffix in SUFFIXES}
-    found = [Path(path) for path in _yaml_files(dags) if os.path.basename(path) in names]
+    found = [Path(path) for path in _yaml_files(dags, names)]
     return found if len(found) < 2 else sorted(path for path in found if looks_like_spec(content(path)))
 
 
@@ -67,14 +67,14 @@ def first_line(file: Path) -> str:
         return lines.readline().rstrip("\n")
 
 
-def _yaml_files(folder: Path) -> Iterator[str]:
-    # Texts, not paths: in a task's process one of ten thousand is wanted.
+def _yaml_files(folder: Path, named: set[str] | None = None) -> Iterator[str]:
+    # Texts, not paths, and the name looked at first: a task's process wants one of ten thousand.
     stack = [str(folder)]
     while stack:
         for entry in _entries(stack.pop()):
             name = entry.name
             if name.endswith(SUFFIXES) and entry.is_file():
-                if name != DEFAULTS:
+                if name != DEFAULTS and (named is None or name in named):
                     yield entry.path
             elif name not in NOT_PIPELINES and not name.startswith(".") and entry.is_dir(follow_symlinks=False):
                 stack.append(entry.path)
