@@ -68,12 +68,13 @@ def take_pictures(root: Path) -> None:
     stack = LocalStack.read(root / ".tidemill")
     assert stack is not None, "nothing is running here: make run"
     api = connect(root / ".tidemill", url=stack.airflow)
-    run = max(api.runs("flight_delays"), key=lambda r: r["start_date"])["dag_run_id"]
+    run = next(r["dag_run_id"] for r in api.runs("flight_delays") if "2013-10-01" in r["dag_run_id"])
     broken = root / "dags" / "broken.yaml"
     with signed_in(stack.airflow, stack.user, stack.password) as ui:
         ui.open("/dags", "flight_delays.monitor")
         ui.picture(images / "dags.png")
         ui.open(f"/dags/flight_delays/runs/{run}", "promote")
+        ui.page.get_by_label("Show Graph (Press g)").first.click()
         ui.picture(images / "dag.png")
         ui.open("/dags/flight_delays/code", "which departures".capitalize())
         ui.picture(images / "code.png")
@@ -81,7 +82,9 @@ def take_pictures(root: Path) -> None:
         ui.page.get_by_role("button", name="Dag Docs").first.click()
         ui.page.get_by_text("Code tab shows it").first.wait_for()
         ui.picture(images / "docs.png")
-        broken.write_text((root / "dags" / "flight_delays.yaml").read_text().replace("roc_auc:", "roc_acu:", 1))
+        broken.write_text(
+            (root / "dags" / "flight_delays.yaml").read_text().replace("when:\n    roc_auc:", "when:\n    roc_acu:")
+        )
         try:
             while not any("broken.yaml" in text for text in api.import_errors().values()):
                 ui.page.wait_for_timeout(500)

@@ -132,7 +132,7 @@ def _params() -> dict[str, Param]:
 
 def _doc(plan: Plan, dag_plan: DagPlan) -> str:
     """What the DAG's book icon opens."""
-    chain = " → ".join(f"`{t.task_id}`" for t in dag_plan.tasks)
+    chain = " → ".join(t.task_id for t in dag_plan.tasks)
     lines = [
         plan.description,
         "",
