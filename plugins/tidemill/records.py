@@ -340,27 +340,47 @@ def _hints(cls: Any) -> dict[str, Any]:
     return {k: v for k, v in typing.get_type_hints(cls).items() if typing.get_origin(v) is not ClassVar}
 
 
-def _decode_fields(cls: type[_T], value: Mapping[str, Any]) -> _T:
+def _decode_fields(cls: type[_T], value: Any) -> _T:
+    if not isinstance(value, Mapping):
+        raise RecordError(f"{cls.__name__}: expected an object, got {value!r}")
     hints: dict[str, Any] = _hints(cast(Any, cls))
     unknown = value.keys() - hints.keys()
     if unknown:
         raise RecordError(f"{cls.__name__}: unknown field {sorted(unknown)[0]!r}")
+    found = {k: _decode(hints[k], v, f"{cls.__name__}.{k}") for k, v in value.items()}
     try:
-        return cls(**{k: _decode(hints[k], v) for k, v in value.items()})
+        return cls(**found)
     except TypeError as e:
         raise RecordError(f"{cls.__name__}: {e}") from None
 
 
-def _decode(hint: Any, value: Any) -> Any:
-    if value is None:
-        return None
-    origin = typing.get_origin(hint)
+def _decode(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is types.UnionType or origin is typing.Union:
-        return _decode(next(a for a in typing.get_args(hint) if a is not type(None)), value)
-    if origin is tuple:
-        return tuple(_decode(typing.get_args(hint)[0], v) for v in value)
-    if hint is datetime:
-        return datetime.fromisoformat(cast(str, value))
+        if value is None and type(None) in arguments:
+            return None
+        return _decode(next(a for a in arguments if a is not type(None)), value, where)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _decode_fields(hint, value)
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_decode(arguments[0], v, where) for v in value)
+    if hint is datetime and isinstance(value, str):
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError as e:
+            raise RecordError(f"{where}: {e}") from None
+    if not _fits(hint, origin, arguments, value):
+        raise RecordError(f"{where}: {value!r} is not of its type")
     return value
+
+
+def _fits(hint: Any, origin: Any, arguments: tuple[Any, ...], value: Any) -> bool:
+    if hint is Any:
+        return True
+    if origin is Literal:
+        return value in arguments
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if origin is not None:
+        return isinstance(value, Mapping) and origin is not tuple
+    return type(value) is hint

@@ -1,0 +1,234 @@
+"""The operators: what a step is given of a run, and what Airflow hears of what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.airflow.conftest import BASE, WHOLE
+from tidemill.plan.model import Plan
+from tidemill.project import Project
+from tidemill.records import AsOf, Decision, RetrainRequest
+from tidemill.steps.context import StepContext, StepError, StepSkipped
+
+AS_OF = AsOf(instant=datetime(2013, 10, 1, tzinfo=UTC), cause="scheduled")
+GO = Decision(decision="go", cause="scheduled", why=("the schedule",))
+Step = Callable[[StepContext], Any]
+Operator = Callable[..., Any]
+
+
+class TaskInstance:
+    """What an operator uses of Airflow's task instance."""
+
+    dag_id, run_id, task_id, try_number = "flights", "manual__1", "data", 2
+
+    def __init__(self, pulled: dict[str, Any]) -> None:
+        self.pulled = pulled
+        self.pushed: dict[str, Any] = {}
+
+    def xcom_pull(self, task_ids: str) -> Any:
+        return self.pulled.get(task_ids)
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
+
+
+def context(pulled: dict[str, Any] | None = None, **run: Any) -> dict[str, Any]:
+    """The context of a task, as far as it is used."""
+    import pendulum
+
+    facts = {
+        "run_after": pendulum.datetime(2013, 10, 1, 2, tz="Europe/Berlin"),
+        "run_type": SimpleNamespace(value="scheduled"),
+        "data_interval_start": pendulum.datetime(2013, 7, 1),
+        "data_interval_end": pendulum.datetime(2013, 10, 1),
+    }
+    return {
+        "ti": TaskInstance(pulled or {}),
+        "dag_run": SimpleNamespace(**(facts | run)),
+        "params": {"as_of": None, "scheduled": False},
+        "triggering_asset_events": {},
+        "outlet_events": {},
+    }
+
+
+@pytest.fixture
+def operator(plan_of: Callable[[str], Plan], project: Project, monkeypatch: pytest.MonkeyPatch) -> Operator:
+    """The operator of a task of a whole pipeline, whose step is a function of the test."""
+    from tidemill.airflow.factory import build
+
+    plan = plan_of(WHOLE)
+
+    def make(task_id: str, step: Step) -> Any:
+        kind = "monitor" if task_id in {"monitor", "request"} else "training"
+        dag_plan = plan.dag(kind)  # type: ignore[arg-type]
+        assert dag_plan is not None
+        dag = build(plan, dag_plan, project.root / "dags" / "flights.yaml", project)
+        monkeypatch.setattr(f"tidemill.steps.{task_id}.run", step)
+        return dag.get_task(task_id)
+
+    return make
+
+
+def test_a_step_is_given_the_run_as_airflow_knows_it(operator: Operator, project: Project) -> None:
+    seen: list[StepContext] = []
+
+    def step(ctx: StepContext) -> AsOf:
+        seen.append(ctx)
+        return AS_OF
+
+    pulled = {"as_of": AS_OF.to_json(), "retrain": GO.to_json()}
+    assert operator("data", step).execute(context(pulled)) == AS_OF.to_json()
+    (ctx,) = seen
+    assert (ctx.pipeline, ctx.dag_id, ctx.run_id, ctx.task_id, ctx.try_number) == (
+        "flights", "flights", "manual__1", "data", 2,
+    )  # fmt: skip
+    assert ctx.as_of == AS_OF
+    assert ctx.results == {"as_of": AS_OF, "retrain": GO}
+    assert ctx.project == project
+    assert ctx.model == "flights"
+    assert ctx.spec.promote.approval == "manual"
+    assert ctx.answer is None
+
+
+def test_instants_reach_a_step_in_utc(operator: Operator) -> None:
+    seen: list[StepContext] = []
+
+    def step(ctx: StepContext) -> AsOf:
+        seen.append(ctx)
+        return AS_OF
+
+    operator("as_of", step).execute(context())
+    trigger = seen[0].trigger
+    assert trigger.run_after == datetime(2013, 10, 1, tzinfo=UTC)
+    assert trigger.run_after.tzinfo is UTC
+    assert (trigger.interval_start, trigger.interval_end) == (
+        datetime(2013, 7, 1, tzinfo=UTC), datetime(2013, 10, 1, tzinfo=UTC),
+    )  # fmt: skip
+    assert trigger.run_type == "scheduled"
+
+
+def test_a_run_of_events_has_no_interval_but_their_extras(operator: Operator) -> None:
+    seen: list[StepContext] = []
+
+    def step(ctx: StepContext) -> AsOf:
+        seen.append(ctx)
+        return AS_OF
+
+    extra = {"as_of": "2013-10-01", "reasons": ["drift"]}
+    events = [SimpleNamespace(extra=extra, timestamp=datetime(2013, 11, 1, tzinfo=UTC))]
+    given = context(data_interval_start=None, data_interval_end=None, run_type="asset_triggered")
+    given["triggering_asset_events"] = {"flights.retrain": events}
+    operator("as_of", step).execute(given)
+    trigger = seen[0].trigger
+    assert (trigger.interval_start, trigger.interval_end) == (None, None)
+    assert trigger.events == ((extra, datetime(2013, 11, 1, tzinfo=UTC)),)
+
+
+def test_nothing_to_do_is_skipped_and_its_record_kept(operator: Operator) -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    def step(ctx: StepContext) -> Any:
+        raise StepSkipped("cooling down", GO)
+
+    given = context()
+    task = operator("retrain", step)
+    with pytest.raises(AirflowSkipException, match="cooling down"):
+        task.execute(given)
+    assert given["ti"].pushed == {"return_value": GO.to_json()}
+    assert task.said == "cooling down"
+
+
+@pytest.mark.parametrize("retry", [False, True])
+def test_an_error_fails_at_once_or_may_be_tried_again_and_shows_no_inside(operator: Operator, retry: bool) -> None:
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+    def step(ctx: StepContext) -> Any:
+        try:
+            raise ValueError("inside")
+        except ValueError as e:
+            raise StepError("no such column", retry=retry) from e
+
+    with pytest.raises(AirflowException, match="no such column") as caught:
+        operator("data", step).execute(context())
+    assert isinstance(caught.value, AirflowFailException) is not retry
+    assert caught.value.__suppress_context__
+
+
+def test_a_ledger_that_cannot_be_reached_may_be_tried_again(operator: Operator) -> None:
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+    from tidemill.ledger import LedgerError
+
+    def step(ctx: StepContext) -> Any:
+        raise LedgerError("the ledger is locked")
+
+    with pytest.raises(AirflowException, match="the ledger is locked") as caught:
+        operator("data", step).execute(context())
+    assert not isinstance(caught.value, AirflowFailException)
+
+
+def test_a_request_goes_out_with_the_event(operator: Operator) -> None:
+    request = RetrainRequest(as_of=AS_OF.instant, reasons=("drift",), version="3")
+    task = operator("request", lambda ctx: request)
+    given = context()
+    given["outlet_events"] = {outlet: SimpleNamespace(extra=None) for outlet in task.outlets}
+    task.execute(given)
+    assert [event.extra for event in given["outlet_events"].values()] == [request.to_json()]
+
+
+def test_a_persons_answer_reaches_the_promotion(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidemill.airflow.operators._address", lambda ctx, record: None)  # MLflow imports slowly
+    seen: list[StepContext] = []
+
+    def step(ctx: StepContext) -> Decision:
+        seen.append(ctx)
+        return GO
+
+    answer = {"chosen_options": ["Approve"], "responded_by_user": {"id": "1", "name": "ada"}}
+    operator("promote", step).execute(context({"as_of": AS_OF.to_json(), "approve": answer}))
+    assert seen[0].answer == answer
+    assert "approve" not in seen[0].results  # an answer is no record
+
+
+def test_a_record_of_another_version_is_told_and_not_guessed(operator: Operator) -> None:
+    from tidemill.records import RecordError
+
+    with pytest.raises(RecordError, match="as_of/1"):
+        operator("data", lambda ctx: AS_OF).execute(context({"as_of": AS_OF.to_json() | {"record": "as_of/9"}}))
+
+
+def test_the_question_shows_what_is_to_be_decided(plan_of: Callable[[str], Plan], project: Project) -> None:
+    import jinja2
+
+    from tidemill.airflow.factory import build
+
+    plan = plan_of(WHOLE)
+    dag_plan = plan.dag("training")
+    assert dag_plan is not None
+    task: Any = build(plan, dag_plan, project.root / "dags" / "flights.yaml", project).get_task("approve")
+    assert task.options == ["Approve", "Reject"]
+    assert task.subject == "Promote a new version of flights?"
+    scores = {"metrics": {"roc_auc": 0.7, "log_loss": None}}
+    evaluation = {"rows": 500, "champion_version": "3", "challenger": scores, "champion": {"metrics": {"roc_auc": 0.6}}}
+    pulled = {"evaluate": evaluation, "register": {"version": "4", "model": "flights"}}
+    text = jinja2.Template(task.body).render(ti=TaskInstance(pulled))
+    assert "Version **4** of **flights**, judged on 500 holdout rows." in text
+    assert "| roc_auc | 0.7 | 0.6 |" in text
+    pulled["evaluate"] = evaluation | {"champion": None, "champion_version": None}
+    text = jinja2.Template(task.body).render(ti=TaskInstance(pulled))
+    assert "champion (none)" in text
+    assert "| roc_auc | 0.7 |  |" in text
+
+
+def test_only_what_makes_something_in_mlflow_links_there(plan_of: Callable[[str], Plan], project: Project) -> None:
+    from tidemill.airflow.factory import build
+
+    plan = plan_of(BASE)
+    dag = build(plan, plan.dags[0], project.root / "dags" / "flights.yaml", project)
+    linked = {task.task_id for task in dag.tasks if getattr(task, "operator_extra_links", ())}
+    assert linked == {"train", "register", "promote"}
