@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -242,5 +243,10 @@ def test_with_airflows_importer_on_the_loader_stands_back(write: Write, monkeypa
     dags = write(flights=BASE, bad=BROKEN)
     configured = '["tidemill.airflow.importer.TidemillImporter"]'
     monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_IMPORTER_CONFIGS", configured)
+    assert set(load(dags)) == {"flights"}  # this Airflow has no importers: the setting alone must not hide anything
+    known = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: known("airflow.sdk" if name == "airflow.sdk.importers" else name)
+    )
     assert load(dags) == {}
     assert broken(dags) == ""

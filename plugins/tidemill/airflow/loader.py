@@ -78,11 +78,14 @@ def raise_broken(loader: str) -> None:
 
 
 def importer_is_on() -> bool:
-    """Whether Airflow (3.4 on) reads the specs itself, through :mod:`tidemill.airflow.importer`."""
+    """Whether Airflow reads the specs itself, through :mod:`tidemill.airflow.importer`: it must be configured, and
+    Airflow must know importers (3.4 on), lest nobody read them."""
+    from importlib.util import find_spec
+
     from airflow.configuration import conf
 
     configured: str = conf.get("dag_processor", "dag_importer_configs", fallback="") or ""
-    return "tidemill.airflow.importer" in configured
+    return "tidemill.airflow.importer" in configured and find_spec("airflow.sdk.importers") is not None
 
 
 def dags_of(
