@@ -97,9 +97,11 @@ def _iso(instant: datetime | None) -> str | None:
 
 
 def line_of(entry: Entry) -> tuple[str, str, str]:
-    """An entry as a row: its date, what it is, what it says."""
+    """An entry as a row: its date, what it is, what it says, as it is to be printed by rich."""
+    from rich.markup import escape
+
     when = f"{entry.as_of:%Y-%m-%d %H:%M}".removesuffix(" 00:00") if entry.as_of else ""
-    return when, entry.kind.replace("_", " "), _SAYS.get(entry.kind, lambda body: "")(entry.body)
+    return when, entry.kind.replace("_", " "), escape(_SAYS.get(entry.kind, lambda body: "")(entry.body))
 
 
 def _numbers(values: Any) -> str:
@@ -121,7 +123,7 @@ _SAYS: dict[str, Callable[[Any], str]] = {
         f"{b['outcome']}{' version ' + b['version'] if b['version'] else ''}: {'; '.join(b['reasons'])}"
     ),
     "approval": lambda b: f"{b.get('answer', '')} by {b.get('by', '')}",
-    "rollback": lambda b: f"from version {b['from_version']} to {b['to_version']} by {b['by']}",
+    "rollback": lambda b: f"from version {b['from_version']} to {b['to_version'] or 'none'} by {b['by']}",
     "drift": lambda b: (
         "; ".join(b["why"]) or ("nothing to judge" if b["version"] is None else f"version {b['version']}: quiet")
     ),
