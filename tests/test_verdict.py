@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+from copy import deepcopy
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from tests.spec.test_load import BASE
+from tests.spec.test_load import BASE, FULL
+from tidemill.plan.model import Plan
 from tidemill.project import Project
+from tidemill.spec.errors import SpecErrors
 from tidemill.verdict import Verdict, judge
 
 
@@ -125,3 +133,43 @@ def test_content_that_was_read_already_is_not_read_again(project: Project) -> No
     file = project.root / "dags" / "flights.yaml"
     verdict = judge(file, file.parent, project, b"tidemill: 2\n")
     assert "expected 1, got the number 2" in messages(verdict)
+
+
+ODD: list[Any] = [
+    None, True, 0, -1, 2**62, -5.5, 1e300, float("nan"), "", " ", "x", "[", "{{ a }}", "2013-07-01", "9999-12-31",
+    "1 month", "0 d", "30%", "rmse", "daily", "* * * * *", "0 0 29 2 *", "H H * * *", "Australia/Lord_Howe", "🦩",
+    "\u202e", "a\nb", "https://[", "http://a:99999/", "include.train:train", "include..x:y", "..", "4 per year",
+    [], {}, [None], {"a": None}, [[]], ["roc_auc"] * 2, {"roc_auc": {}}, {"cron": "0 0 * * *"}, 10**18,
+]  # fmt: skip
+
+
+def mutated(value: Any, random: Random) -> Any:
+    """A spec with a few things replaced, removed or added at places that chance takes."""
+    spec = deepcopy(value)
+    for _ in range(random.randint(1, 4)):
+        at, part = spec, random.choice(list(spec))
+        while isinstance(at[part], dict) and at[part] and random.random() < 0.7:
+            at, part = at[part], random.choice(list(at[part]))
+        what = random.random()
+        if what < 0.6:
+            at[part] = deepcopy(random.choice(ODD))
+        elif what < 0.8 and len(at) > 1:
+            del at[part]
+        else:
+            at[random.choice(["x", "at_least", "schedule", "key", "🦩"])] = deepcopy(random.choice(ODD))
+    return spec
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.randoms(use_true_random=False))
+def test_whatever_is_written_there_is_a_plan_or_there_are_mistakes_in_our_words(
+    project: Project, random: Random
+) -> None:
+    text = yaml.safe_dump(mutated(FULL, random), allow_unicode=True, sort_keys=False)
+    verdict = judged(project, text=text)
+    for message in messages(verdict):
+        assert "Tidemill failed" not in message
+        assert "Input should" not in message
+    assert SpecErrors(verdict.errors).render() or verdict.plan
+    if verdict.plan is not None:
+        assert Plan.from_json(verdict.plan.to_json()) == verdict.plan

@@ -57,7 +57,7 @@ def test_what_people_see(plan_of: PlanOf, project: Project) -> None:
         plan.spec_hash,
         "[flights.monitor](/dags/flights.monitor)",
         "[data](https://example.org/data)",
-        "`approve` → `promote`",
+        "approve → promote",
     ):
         assert text in dag.doc_md
     assert "[flights](/dags/flights)" in built(plan, project, "monitor").doc_md

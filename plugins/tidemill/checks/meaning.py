@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from tidemill.plan.compile import cron_of
-from tidemill.plan.schedule import explain_cron, ticks
+from tidemill.plan.compile import cron_of, shifted
+from tidemill.plan.schedule import explain_cron
 from tidemill.spec.document import Path
 from tidemill.spec.errors import SpecError, suggest
 from tidemill.spec.load import Sources
@@ -68,7 +68,8 @@ def _never(schedule: str | Cron, path: Path, spec: Spec, sources: Sources) -> It
     """A schedule none of whose times lies between start and end."""
     if spec.start is None or spec.end is None:
         return
-    if next(ticks(*cron_of(schedule), spec.start, spec.end), None) is None:
+    start, end = shifted(*cron_of(schedule), spec.start, spec.end)
+    if end is not None and end < start:
         yield sources.error(
             path, "none of its times lies between start and end", "move start or end, or run it oftener"
         )

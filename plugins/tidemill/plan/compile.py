@@ -120,7 +120,7 @@ def _schedule(written: str | Cron | None, spec: Spec, assets: tuple[AssetPlan, .
     if written is None:
         return SchedulePlan(assets=assets, first=_text(first), last=_text(last))
     cron, timezone = cron_of(written)
-    start, end = _shifted(cron, timezone, first, last)
+    start, end = shifted(cron, timezone, first, last)
     return SchedulePlan(
         cron=cron,
         timezone=timezone,
@@ -134,10 +134,11 @@ def _schedule(written: str | Cron | None, spec: Spec, assets: tuple[AssetPlan, .
 
 
 @lru_cache(maxsize=1024)
-def _shifted(
+def shifted(
     cron: str, timezone: str, first: datetime | None, last: datetime | None
 ) -> tuple[datetime, datetime | None]:
-    """The bounds of ``as_of`` as Airflow counts them, by the start of the interval."""
+    """The bounds of ``as_of`` as Airflow counts them, by the start of the interval; the wrong way round if the
+    schedule has no time between them."""
     start, end = _SINCE, None
     if first is not None:
         tick = first if is_tick(cron, timezone, first) else next_tick(cron, timezone, first)

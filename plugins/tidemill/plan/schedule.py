@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 _FIELDS = (
@@ -19,6 +20,7 @@ _FIELDS = (
 )
 
 
+@lru_cache(maxsize=1024)
 def explain_cron(expression: str) -> str | None:
     """What is wrong with a cron expression; ``None`` if nothing is."""
     from croniter import CroniterBadDateError, CroniterError, croniter
