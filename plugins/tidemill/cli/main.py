@@ -280,6 +280,7 @@ def drift(
     """Compare two files: the population stability index (PSI) of every column."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from tidemill.cli import drift as command
 
@@ -290,7 +291,7 @@ def drift(
     table = Table("column", "kind", "psi", "", "", box=None, header_style="bold")
     for c in sorted(found["columns"], key=lambda c: -(c["psi"] or 0)):
         psi = "–" if c["psi"] is None else f"{c['psi']:.4f}"
-        table.add_row(c["name"], c["kind"], psi, "drifted" if c["drifted"] else "", c["note"])
+        table.add_row(Text(c["name"]), c["kind"], psi, "drifted" if c["drifted"] else "", Text(c["note"]))
     Console().print(table)
     drifted = sum(c["drifted"] for c in found["columns"])
     print(f"\n{drifted} of {len(found['columns'])} columns drifted: {'drift' if found['drifted'] else 'no drift'}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import keyword
 import math
 import random
 import re
@@ -28,7 +29,7 @@ def write(name: str, provider: str, root: Path) -> list[Path]:
     if provider != "local":
         raise UsageProblem(f'the provider "{provider}" is not in this version; it has local')
     module = name.replace("-", "_")
-    if not module.isidentifier():
+    if not module.isidentifier() or keyword.iskeyword(module):
         module = f"p_{module}"
     wanted = dict(_contents(name, module, root))
     there = [path for path in wanted if path.exists()]
