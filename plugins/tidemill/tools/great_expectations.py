@@ -26,15 +26,16 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tidemill.records import FailedExpectation
 from tidemill.spec.errors import SpecError, SpecErrors, printable, suggest
 from tidemill.spec.reader import Document, read
-from tidemill.steps.context import StepError
 
+# The steps' side is imported where it is used: validation, which the dag-processor does, needs none of it.
 if TYPE_CHECKING:
     import pandas as pd
     from great_expectations.core.expectation_validation_result import ExpectationValidationResult
     from great_expectations.data_context.data_context.abstract_data_context import AbstractDataContext
+
+    from tidemill.records import FailedExpectation
 
 _KNOWN: Final = Path(__file__).with_suffix(".json")
 _LONGEST_DETAIL: Final = 300
@@ -72,6 +73,8 @@ def run_suite(path: Path, parts: Mapping[str, Path], docs: Path) -> SuiteResult:
     Raises:
         StepError: the suite has mistakes (as `check_suite` lists them), or a part cannot be read.
     """
+    from tidemill.steps.context import StepError
+
     errors = check_suite(path)
     if errors:
         raise StepError(SpecErrors(errors).render())
@@ -277,6 +280,8 @@ def _frame(file: Path) -> pd.DataFrame:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from tidemill.steps.context import StepError
+
     try:
         frame: pd.DataFrame = pq.read_table(file).to_pandas(date_as_object=False)
     except (OSError, pa.ArrowException) as e:
@@ -305,6 +310,8 @@ def _validate(
 
 
 def _failure(part: str, result: ExpectationValidationResult) -> FailedExpectation:
+    from tidemill.records import FailedExpectation
+
     config = result.expectation_config
     assert config is not None
     found = result.result
