@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from tidemill.cli.local_stack import LocalStack, write_private
@@ -28,7 +30,7 @@ from tidemill.project import Project
 
 AIRFLOW_PORT, MLFLOW_PORT = 8080, 5000
 MLFLOW = "mlflow"
-AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
+AIRFLOW = ("api-server", "dag-processor", "triggerer", "scheduler")
 _ARGUMENTS = {"scheduler": ("--skip-serve-logs",), "triggerer": ("--skip-serve-logs",)}
 """Logs are files of this machine; serving them would take a port that another Airflow may have."""
 Say = Callable[[str], None]
@@ -102,9 +104,11 @@ class Stack:
             if missing:
                 self._say(f"starting {', '.join(missing)}")
             fresh: list[Server] = []
+            now = datetime.now(UTC)
             try:
-                self._start(missing, address, running, fresh)
-                self._wait(address, {**running, **{s.name: s for s in fresh}}, began + timeout)
+                self._start(missing, address, running, fresh, began + timeout)
+                states = partial(_states, address, dict.fromkeys(missing, now))
+                self._wait(states, {**running, **{s.name: s for s in fresh}}, began + timeout)
             except BaseException:
                 processes.stop(fresh, grace=8)
                 self._note(list(running.values()))
@@ -207,11 +211,24 @@ class Stack:
             self._say(f"port {wanted} is taken by another program: {what} gets port {port}")
         return port
 
-    def _start(self, missing: list[str], address: LocalStack, running: dict[str, Server], fresh: list[Server]) -> None:
+    def _start(
+        self,
+        missing: list[str],
+        address: LocalStack,
+        running: dict[str, Server],
+        fresh: list[Server],
+        deadline: float,
+    ) -> None:
         shared = {**environment(self.project, address, reparse=self._reparse), **self._extra}
+        again = (self.project.state / "airflow" / "migrated").exists()
         for name in missing:
-            if name == AIRFLOW[0]:
+            if name == "api-server":
                 self._migrate(shared)  # while MLflow starts
+            if name == "scheduler" and again:
+                # It starts at once what was cut off when the servers were stopped, and a task that does not reach
+                # the API server fails.
+                servers = {**running, **{s.name: s for s in fresh}}
+                self._wait(lambda: {"api-server": _states(address, {})["api-server"]}, servers, deadline)
             command = self._command(name, address)
             log = self.log(name)
             log.unlink(missing_ok=True)
@@ -252,26 +269,32 @@ class Stack:
             connection.execute("PRAGMA journal_mode=WAL")
         stamp.write_text(now, encoding="utf-8")
 
-    def _wait(self, address: LocalStack, servers: dict[str, Server], deadline: float) -> None:
-        waiting = {**dict.fromkeys(servers, "no answer yet")}
-        while waiting:
+    def _wait(self, states: Callable[[], dict[str, str]], servers: dict[str, Server], deadline: float) -> None:
+        """Wait until all that ``states`` names is healthy."""
+        while waiting := {name: state for name, state in states().items() if state != "healthy"}:
             for name, server in servers.items():
                 if not server.is_alive():
                     log = self.log(name)
                     raise StackError(f"{name} ended at once; its log ({log}) ends so:\n{processes.last_lines(log)}")
-            waiting = {name: state for name, state in _states(address).items() if state != "healthy"}
-            if waiting and time.monotonic() > deadline:
+            if time.monotonic() > deadline:
                 told = "\n".join(
                     f"  {name}: {state}; {self.log(name)} ends so:\n{processes.last_lines(self.log(name), 5)}"
                     for name, state in waiting.items()
                 )
                 raise StackError(f"these servers did not answer in time:\n{told}")
-            if waiting:
-                time.sleep(0.2)
+            time.sleep(0.2)
 
 
-def _states(address: LocalStack) -> dict[str, str]:
-    """What each server says of itself; ``healthy`` is what all should say."""
+_HEALTH = {"dag-processor": "dag_processor", "triggerer": "triggerer", "scheduler": "scheduler"}
+"""What Airflow's health report calls its components."""
+
+
+def _states(address: LocalStack, fresh: Mapping[str, datetime]) -> dict[str, str]:
+    """What each server says of itself; ``healthy`` is what all should say.
+
+    ``fresh``: since when what was started anew must have given a sign of life; Airflow counts for a while those of
+    its predecessor, too.
+    """
     import httpx
 
     states = {MLFLOW: "no answer", **dict.fromkeys(AIRFLOW, "no answer")}
@@ -283,8 +306,12 @@ def _states(address: LocalStack) -> dict[str, str]:
             health = answer.json() if answer.is_success else {}
         except (httpx.HTTPError, ValueError):
             return states
-    for name, key in zip(AIRFLOW, ("metadatabase", "scheduler", "dag_processor", "triggerer"), strict=True):
-        states[name] = str((health.get(key) or {}).get("status") or "not started yet")
+    states["api-server"] = str((health.get("metadatabase") or {}).get("status") or "not healthy")
+    for name, key in _HEALTH.items():
+        part = health.get(key) or {}
+        seen = part.get(f"latest_{key}_heartbeat")
+        early = name in fresh and (not seen or datetime.fromisoformat(seen) < fresh[name])
+        states[name] = "not started yet" if early else str(part.get("status") or "not started yet")
     return states
 
 
