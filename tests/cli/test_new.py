@@ -11,7 +11,7 @@ from tests.command_line import CommandLine
 from tidemill.cli.new import sample
 
 
-@pytest.mark.parametrize("name", ["churn", "late-flights", "2nd_try"])
+@pytest.mark.parametrize("name", ["churn", "late-flights", "2nd_try", "class"])
 def test_a_new_pipeline_is_sound_and_its_code_is_python(tmp_path: Path, name: str, tidemill: CommandLine) -> None:
     said = tidemill("new", name, cwd=tmp_path)
     assert said.code == 0, said.err
