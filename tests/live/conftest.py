@@ -173,7 +173,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     project = Project(root, root / ".tidemill")
     path = os.pathsep.join(filter(None, [str(_second_distribution(root.parent)), os.environ.get("PYTHONPATH")]))
     said: list[str] = []
-    stack = Stack(project, ports=(0, 0), reparse=1, say=said.append, extra={"PYTHONPATH": path})
+    stack = Stack(project, ports=(0, 0), reparse=2, say=said.append, extra={"PYTHONPATH": path})
     try:
         up = stack.up()
         api = connect(project.state, url=up.address.airflow)

@@ -71,7 +71,7 @@ _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
 """Our own children, so that one that ended is buried; one that is not would pass for alive."""
 
 
-def stop(servers: Iterable[Server], *, grace: float = 15.0, poll: Callable[[], None] | None = None) -> set[int]:
+def stop(servers: Iterable[Server], *, grace: float = 12.0, poll: Callable[[], None] | None = None) -> set[int]:
     """End servers with their families: asked first, after ``grace`` seconds killed. Returns who was killed.
 
     Only the leaders are asked, since a leader that ends in order tells its children what to do.

@@ -60,7 +60,7 @@ class Stack:
         project: Project,
         *,
         ports: tuple[int, int] = (AIRFLOW_PORT, MLFLOW_PORT),
-        reparse: float = 5,
+        reparse: float = 10,
         say: Say = lambda _: None,
         extra: Mapping[str, str] | None = None,
     ) -> None:
