@@ -189,7 +189,7 @@ def as_nobody(work: Callable[[], str]) -> str:
 def open_folder(tmp_path: Path) -> Path:
     """A folder that any user can reach."""
     for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.geteuid() and folder.name.startswith(("pytest-", "test_")):
+        if folder.stat().st_uid == os.geteuid() and folder.name.startswith(("pytest-", "test_", "popen-")):
             folder.chmod(0o755)
     return tmp_path
 

@@ -460,13 +460,13 @@ CHILD = """
 
 
 def test_a_megabyte_of_malice_costs_little() -> None:
-    """In a process of its own, which it must neither crash nor grow; the time is doubled for a busy machine."""
+    """In a process of its own, which it must neither crash nor grow; ten seconds would be a hang, even on a busy machine."""
     child = textwrap.dedent(CHILD).format(path=sys.path, pieces=HOSTILE)
     done = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     *times, memory = done.stdout.splitlines()
     assert len(times) == len(HOSTILE) + 3
-    slow = [line for line in times if float(line.split()[0]) > 2.0]
+    slow = [line for line in times if float(line.split()[0]) > 10.0]
     assert not slow
     assert int(memory) < 200
 
