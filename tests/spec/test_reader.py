@@ -460,7 +460,7 @@ CHILD = """
 
 
 def test_a_megabyte_of_malice_costs_little() -> None:
-    """In a process of its own, which it must neither crash nor grow; ten seconds would be a hang, even on a busy machine."""
+    """In a process of its own, which it must neither crash nor grow; ten seconds would be a hang."""
     child = textwrap.dedent(CHILD).format(path=sys.path, pieces=HOSTILE)
     done = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
