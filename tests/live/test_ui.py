@@ -42,6 +42,6 @@ def test_a_broken_specs_import_error_in_full(live: Live, ui: Ui) -> None:
         ui.page.get_by_text("Dag Import Error").first.click()
         ui.page.get_by_text("tidemill_errors.py").first.click()
         ui.page.get_by_text('did you mean "roc_auc"?').first.wait_for(timeout=15_000)
-        assert 'unseen.yaml:14:10: promote.when: unknown metric "roc_acu"' in ui.text()
+        assert 'dags/unseen.yaml:13:10: promote.when: unknown metric "roc_acu"' in ui.text()
     finally:
         path.unlink()
