@@ -43,7 +43,8 @@ Trigger = Literal["drift", "performance"]
 class Section(BaseModel):
     """Base of all sections: unknown keys are errors, values are what they are written as."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
+    # Built when first used: each section by itself at import, and again as a part of the spec, takes longer.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True, defer_build=True)
 
 
 class Owner(Section):
