@@ -126,9 +126,11 @@ class Stack:
         with self._alone(timeout):
             noted = self._everything_noted()
             running = tuple(server.name for server in noted if server.is_alive())
+            pids = {server.name: server.pid for server in noted}
             killed = processes.stop(noted)
             if killed:
-                self._say(f"{len(killed)} processes did not end when asked and were killed")
+                names = ", ".join(sorted(name for name, pid in pids.items() if pid in killed)) or "a task under way"
+                self._say(f"{names}: did not end when asked, so it was killed")
             self._noted.unlink(missing_ok=True)
         return running
 
