@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from tidemill.ledger import HeadMoved
+from tidemill.ledger import HeadMoved, KeyConflict
 from tidemill.ledger.views import DECISION, PROMOTION, trainings
 from tidemill.records import AsOf, Decision
 from tidemill.spec import units
@@ -68,7 +68,7 @@ def _decide_once(ledger: Ledger, ctx: StepContext, rows: int | None) -> Decision
         head = entries[-1].hash if entries else None
         try:
             record(ledger, ctx, DECISION, decision, key=run_key(ctx, DECISION), expect_head=head)
-        except HeadMoved:
+        except (HeadMoved, KeyConflict):
             earlier = _recorded(ledger, ctx)  # the same run may have been tried twice at once
             if earlier is None:
                 continue
