@@ -26,7 +26,7 @@ def main() -> None:
     import airflow.dag_processing.dagbag
     import airflow.executors.local_executor
     import airflow.sdk.execution_time.supervisor
-    import airflow.sdk.execution_time.task_runner  # noqa: F401
+    import airflow.sdk.execution_time.task_runner  # noqa: F401 - an executor's worker holds it
 
     loaders = dict(zip(("1", "MANY"), map(Path, sys.argv[1:3]), strict=True))
     found: dict[str, list[tuple[float, float]]] = {}

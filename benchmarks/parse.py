@@ -29,7 +29,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -276,7 +276,10 @@ def _sizes(starts: dict[str, dict[str, float]]) -> list[str]:
     return list(dict.fromkeys(name.rpartition(", ")[2] for name in starts))
 
 
-say: Callable[[str], None] = lambda text: print(f"  … {text}", file=sys.stderr, flush=True)  # noqa: E731
+def say(text: str) -> None:
+    """Progress, beside what is printed as the result."""
+    print(f"  … {text}", file=sys.stderr, flush=True)
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -23,6 +23,7 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 SpecFile = Annotated[Path, typer.Argument(help="A spec file, e.g. dags/flight_delays.yaml.")]
+Note = Annotated[str, typer.Option(help="Why; kept in the log.")]
 State = Annotated[Path | None, typer.Option("--state", help="Another state folder than the project's .tidemill.")]
 
 
@@ -224,7 +225,7 @@ def history(
 def promote(
     model: Annotated[str, typer.Argument(help="The model's name.")],
     version: Annotated[str, typer.Argument(help="The registered version.")],
-    note: Annotated[str, typer.Option(help="Why; kept in the log.")] = "",
+    note: Note = "",
     state: State = None,
     as_json: Json = False,
 ) -> None:
@@ -250,7 +251,7 @@ def rollback(
     to: Annotated[
         str | None, typer.Option(help="A version that was promoted before; the previous one if absent.")
     ] = None,
-    note: Annotated[str, typer.Option(help="Why; kept in the log.")] = "",
+    note: Note = "",
     state: State = None,
     as_json: Json = False,
 ) -> None:
