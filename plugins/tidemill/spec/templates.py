@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from jinja2 import nodes
     from jinja2.sandbox import SandboxedEnvironment
 
-INTERVAL_NAMES = frozenset(
-    ("ds", "ds_nodash", "ts", "ts_nodash", "ts_nodash_with_tz")
-    + ("logical_date", "data_interval_start", "data_interval_end")
-)
+INTERVAL_NAMES = frozenset((
+    "ds", "ds_nodash", "ts", "ts_nodash", "ts_nodash_with_tz", "logical_date",
+    "data_interval_start", "data_interval_end",
+))  # fmt: skip
 """What Airflow defines only in runs that have a logical date, or an interval."""
 _ROOTS = INTERVAL_NAMES | {"steps", "each", "as_of"}
 _MAX_LENGTH = 200_000
 """Characters of a text that is taken for a template; Jinja's parser would need seconds for more."""
-_UNSAFE = frozenset(
-    ("mro", "func_closure", "func_code", "func_dict", "func_defaults", "func_globals", "gi_frame", "gi_code")
-    + ("cr_frame", "cr_code", "ag_frame", "ag_code", "tb_frame", "tb_next")
-    + ("f_globals", "f_locals", "f_builtins", "f_back", "f_code")
-)
+_UNSAFE = frozenset((
+    "mro", "func_closure", "func_code", "func_dict", "func_defaults", "func_globals", "gi_frame", "gi_code",
+    "cr_frame", "cr_code", "ag_frame", "ag_code", "tb_frame", "tb_next",
+    "f_globals", "f_locals", "f_builtins", "f_back", "f_code",
+))  # fmt: skip
 """Attributes by which Python's own objects lead to everything else; Jinja's sandbox refuses them at run time."""
 _BY_NAME = frozenset(
     ("attr", "map", "selectattr", "rejectattr", "sort", "groupby", "sum", "unique", "min", "max", "join")
