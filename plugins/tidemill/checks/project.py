@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 
+from tidemill.checks.code import PROJECT_PACKAGE, may_bind, tree_of
 from tidemill.project import Project
 from tidemill.spec.errors import SpecError, suggest
 from tidemill.spec.load import Sources
@@ -36,7 +36,7 @@ def _code(spec: Spec, sources: Sources, project: Project) -> Iterator[SpecError]
         return
     path = ("train", "code")
     module, _, function = spec.train.code.partition(":")
-    if module.partition(".")[0] != "include":
+    if module.partition(".")[0] != PROJECT_PACKAGE:
         yield sources.error(
             path, f'"{module}" is not in the project\'s include folder', "e.g. include.flights.train:train"
         )
@@ -47,19 +47,13 @@ def _code(spec: Spec, sources: Sources, project: Project) -> Iterator[SpecError]
         yield sources.error(path, f'there is no module "{module}"', f"expected at {where}")
         return
     try:
-        tree = _tree(file.read_bytes())
+        tree = tree_of(file.read_bytes())
     except (SyntaxError, ValueError) as e:
         line = f":{e.lineno}" if isinstance(e, SyntaxError) and e.lineno else ""
         name = file.relative_to(project.root).as_posix()
         yield sources.error(path, f"{name}{line} is not valid Python: {getattr(e, 'msg', e)}")
         return
     yield from _function(tree, function, module, sources)
-
-
-@lru_cache(maxsize=64)
-def _tree(source: bytes) -> ast.Module:
-    # Thousands of pipelines may share one training function.
-    return ast.parse(source)
 
 
 def _function(tree: ast.Module, function: str, module: str, sources: Sources) -> Iterator[SpecError]:
@@ -70,7 +64,7 @@ def _function(tree: ast.Module, function: str, module: str, sources: Sources) ->
     elif function in defined:
         if not _takes_one(defined[function].args):
             yield sources.error(path, f'"{function}" must take one argument', f"def {function}(context): …")
-    elif not _may_bind(tree, function):
+    elif not may_bind(tree, function):
         near = suggest(function, defined)
         hint = f'did you mean "{near}"?' if near else f"it defines: {', '.join(defined) or 'no function'}"
         yield sources.error(path, f'"{module}" has no function "{function}"', hint)
@@ -81,18 +75,6 @@ def _takes_one(arguments: ast.arguments) -> bool:
     taken = len(arguments.posonlyargs) + len(arguments.args)
     needed = taken - len(arguments.defaults)
     return needed <= 1 and (taken > 0 or arguments.vararg is not None) and None not in arguments.kw_defaults
-
-
-def _may_bind(tree: ast.Module, name: str) -> bool:
-    """Whether a module may hold the name otherwise than by ``def``: imported, assigned, or conditionally."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.alias) and (node.asname or node.name) in (name, "*"):
-            return True
-        if isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store):
-            return True
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
-            return True
-    return False
 
 
 def _expect(spec: Spec, sources: Sources, project: Project) -> Iterator[SpecError]:
