@@ -62,8 +62,8 @@ def from_node(node: ast.expr | None) -> Annotation:
             return {"type": "none"}
         case ast.Constant(value=str(text)):
             return from_text(text)
-        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return _union([from_node(left), from_node(right)])
+        case ast.BinOp(op=ast.BitOr()):
+            return _union(map(from_node, _alternatives(node)))
         case ast.Name(id=name) | ast.Attribute(attr=name):
             return {"type": _SIMPLE[name]} if name in _SIMPLE else {"type": "list"} if name in _LISTS else ANY
         case ast.Subscript(value=ast.Name(id=name) | ast.Attribute(attr=name), slice=inside):
@@ -122,7 +122,7 @@ def _generic(name: str, items: list[ast.expr]) -> Annotation:
     if name == "Optional":
         return optional(from_node(items[0]))
     if name == "Union":
-        return _union(map(from_node, items))
+        return _union(map(from_node, [one for item in items for one in _alternatives(item)]))
     if name in _TRANSPARENT:
         return from_node(items[0])
     if name == "Literal":
@@ -140,10 +140,23 @@ def _generic(name: str, items: list[ast.expr]) -> Annotation:
     return {"type": "callable"} if name == "Callable" else ANY
 
 
+def _alternatives(node: ast.expr) -> list[ast.expr]:
+    """The types of ``A | B | C``, without Airflow's mark for what was left out."""
+    found: list[ast.expr] = []
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, ast.BinOp) and isinstance(one.op, ast.BitOr):
+            waiting += [one.right, one.left]
+        elif not (isinstance(one, ast.Name) and one.id == "ArgNotSet"):
+            found.append(one)
+    return found
+
+
 def _union(kinds: Iterable[Annotation]) -> Annotation:
     flat: list[Annotation] = []
     for kind in kinds:
         flat += [one for one in members(kind) if one not in flat]
-    if ANY in flat:
+    if ANY in flat or not flat:
         return ANY
     return flat[0] if len(flat) == 1 else {"type": "union", "of": flat}
