@@ -224,9 +224,10 @@ def _example(root: Path) -> tuple[Any, Any]:
     project = Project.of(dags)
     verdict = judge(file, dags, project)
     file.unlink()
-    if verdict.plan is None:
+    if not verdict.plans:
         raise SystemExit(f"the benchmark's spec is not sound: {verdict.errors}")
-    return verdict.plan, build(verdict.plan, verdict.plan.dags[0], file, project)
+    (plan,) = verdict.plans
+    return plan, build(plan, plan.dags[0], file, project)
 
 
 def _plain(root: Path, count: int) -> str:

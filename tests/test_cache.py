@@ -11,6 +11,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,7 +74,7 @@ def test_an_unchanged_spec_is_judged_once(world: World) -> None:
     first, second = world.ask(), world.ask()
     assert world.judged == 1
     assert first == second
-    assert second.plan is not None
+    assert len(second.plans) == 1
 
 
 def test_mistakes_are_kept_as_they_were(world: World) -> None:
@@ -120,12 +121,10 @@ def test_a_file_that_goes_and_comes_back_is_seen(world: World, name: str) -> Non
 def test_defaults_that_come_and_go_are_seen(world: World) -> None:
     world.ask()
     world.write("dags/defaults.yaml", "owner: ops\n")
-    plan = world.ask().plan
-    assert plan is not None
+    (plan,) = world.ask().plans
     assert plan.owner == "ops"
     (world.dags / "defaults.yaml").unlink()
-    plan = world.ask().plan
-    assert plan is not None
+    (plan,) = world.ask().plans
     assert plan.owner == "tidemill"
     assert world.judged == 3
 
@@ -140,7 +139,7 @@ def test_the_same_file_in_another_project_is_judged_anew(world: World, tmp_path:
 def test_another_version_is_judged_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.ask()
     monkeypatch.setattr(cache, "version_tag", lambda: "another")
-    assert world.ask().plan is not None
+    assert world.ask().plans
     assert world.judged == 2
 
 
@@ -182,7 +181,7 @@ def test_the_checks_answer_is_kept_with_the_verdict(world: World) -> None:
 def test_a_verdict_without_the_check_does_not_do_for_one_with_it(world: World) -> None:
     assert world.ask().errors == ()
     assert [error.message for error in world.ask(refuses).errors] == ["cannot be taken"]
-    assert world.ask().plan is None
+    assert world.ask().plans == ()
 
 
 # Entries that are none
@@ -197,10 +196,10 @@ def _flip(data: bytes) -> bytes:
 
 
 def _of_other_types(data: bytes) -> bytes:
-    value = json.loads(data.partition(b"\n")[2])
-    value["plan"]["dags"][0]["tasks"][0]["upstream"] = "as_of"
-    value["plan"]["pipeline"] = 5
-    return data.partition(b"\n")[0] + b"\n" + json.dumps(value).encode()
+    digest, head, plan = data.split(b"\n")
+    value = json.loads(plan)
+    value["dags"][0]["tasks"][0]["upstream"] = "as_of"
+    return b"\n".join((digest, head, json.dumps(value | {"pipeline": 5}).encode()))
 
 
 @pytest.mark.parametrize(
@@ -228,22 +227,37 @@ def test_a_damaged_entry_is_none_and_is_replaced(world: World, damage: Callable[
     assert world.entry().read_bytes() == whole
 
 
+def _entry(head: Any, *plans: Any) -> bytes:
+    """An entry as it would be written, whatever is in it."""
+    lines = [json.dumps(plan).encode() for plan in plans]
+    if isinstance(head, dict) and plans:
+        head = head | {"plans": [("flights", len(line), cache._digest(line).decode()) for line in lines]}
+    text = json.dumps(head).encode()
+    return b"\n".join((cache._digest(text), text, *lines))
+
+
 def test_a_whole_entry_of_another_form_is_none(world: World) -> None:
     """As another version might have left it, were its tag the same."""
     first = world.ask()
-    value = json.loads(world.entry().read_bytes().partition(b"\n")[2])
-    for changed in (
-        value | {"plan": {}},
-        value | {"plan": None, "errors": [{"file": "x"}]},
-        value | {"files": None},
-        {},
-        [],
-        None,
-        value | {"plan": {**value["plan"], "dags": [{}]}},
+    _, head, plan = map(json.loads, (b'""\n' + world.entry().read_bytes().partition(b"\n")[2]).split(b"\n"))
+    assert world.judged == 1
+    for judged, changed in enumerate(
+        (
+            _entry(head, {}),
+            _entry(head | {"errors": [{"file": "x"}]}, plan),
+            _entry(head | {"files": None}, plan),
+            _entry(head, {**plan, "dags": [{}]}),
+            _entry(head | {"plans": [["flights", 10**9, ""]]}),
+            _entry(head | {"plans": [["flights", -1, ""]]}),
+            _entry({}),
+            _entry([]),
+            _entry(None),
+        ),
+        start=2,
     ):
-        text = json.dumps(changed).encode()
-        world.entry().write_bytes(cache._digest(text) + b"\n" + text)
+        world.entry().write_bytes(changed)
         assert world.ask() == first
+        assert world.judged == judged
 
 
 # Folders and disks that do not help
@@ -256,14 +270,14 @@ def test_nothing_can_be_written(world: World, monkeypatch: pytest.MonkeyPatch) -
     for name in ("mkstemp",):
         monkeypatch.setattr(cache.tempfile, name, refuse)
     monkeypatch.setattr(cache.os, "makedirs", refuse)
-    assert world.ask().plan is not None
-    assert world.ask().plan is not None
+    assert world.ask().plans
+    assert world.ask().plans
     assert world.judged == 2
 
 
 def test_the_state_folder_is_a_file(world: World) -> None:
     world.project.state.write_text("not a folder")
-    assert world.ask().plan is not None
+    assert world.ask().plans
 
 
 def test_a_full_disk_leaves_no_half_entry_behind(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,9 +299,9 @@ def test_a_full_disk_leaves_no_half_entry_behind(world: World, monkeypatch: pyte
 
     with monkeypatch.context() as patched:
         patched.setattr(cache.os, "fdopen", Full)
-        assert world.ask().plan is not None
+        assert world.ask().plans
     assert [path for path in (world.project.state / "cache").rglob("*") if path.is_file()] == []
-    assert world.ask().plan is not None
+    assert world.ask().plans
     assert world.entry().is_file()
 
 
@@ -302,14 +316,13 @@ _WORKER = """
     for turn in range(int(sys.argv[2])):
         data = file.read_bytes() + (b"# %d\\n" % (turn % 3))
         verdict = VerdictCache(Project(root, root / ".tidemill")).verdict(file, root / "dags", data)
-        found.add((verdict.plan and verdict.plan.spec_hash, len(verdict.errors)))
+        found.add((*(plan.spec_hash for plan in verdict.plans), len(verdict.errors)))
     print(found)
 """
 
 
 def test_many_processes_at_once_all_get_the_right_verdict(world: World) -> None:
-    plan = world.ask().plan
-    assert plan is not None
+    (plan,) = world.ask().plans
     command = [sys.executable, "-c", textwrap.dedent(_WORKER), str(world.project.root), "60"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "plugins")}
     started = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(4)]

@@ -39,15 +39,15 @@ def judged(project: Project, name: str = "flights.yaml", text: str | None = None
 
 
 def messages(verdict: Verdict) -> list[str]:
-    assert (verdict.plan is None) is bool(verdict.errors)
+    assert bool(verdict.plans) is not bool(verdict.errors)
     return [error.message for error in verdict.errors]
 
 
 def test_a_sound_file_has_a_plan_of_its_name(project: Project) -> None:
     verdict = judged(project)
     assert messages(verdict) == []
-    assert verdict.plan is not None
-    assert (verdict.plan.pipeline, verdict.plan.file) == ("flights", "dags/flights.yaml")
+    (plan,) = verdict.plans
+    assert (plan.pipeline, plan.file) == ("flights", "dags/flights.yaml")
 
 
 def test_it_depends_on_its_code_and_on_every_defaults_it_could_inherit(project: Project) -> None:
@@ -70,8 +70,7 @@ def test_a_name_that_can_be_no_id_is_refused(project: Project, name: str) -> Non
 @pytest.mark.parametrize("name", ["a", "A-b_9", "-", "0", "a" * 200])
 def test_every_other_name_will_do(project: Project, name: str) -> None:
     verdict = judged(project, f"{name}.yaml", BASE)
-    assert verdict.plan is not None
-    assert verdict.plan.dags[0].dag_id == name
+    assert [plan.dags[0].dag_id for plan in verdict.plans] == [name]
 
 
 def test_a_file_that_is_gone_or_a_folder_is_an_error_with_a_place(project: Project) -> None:
@@ -170,6 +169,6 @@ def test_whatever_is_written_there_is_a_plan_or_there_are_mistakes_in_our_words(
     for message in messages(verdict):
         assert "Tidemill failed" not in message
         assert "Input should" not in message
-    assert SpecErrors(verdict.errors).render() or verdict.plan
-    if verdict.plan is not None:
-        assert Plan.from_json(verdict.plan.to_json()) == verdict.plan
+    assert SpecErrors(verdict.errors).render() or verdict.plans
+    for plan in verdict.plans:
+        assert Plan.from_json(plan.to_json()) == plan

@@ -1,7 +1,10 @@
 """The last verdict on each spec, so that one that did not change is not read again. Never required.
 
-One small file a spec, written whole and renamed into place, so that concurrent readers and writers see an entry or
-none. An entry that cannot be read, that is of other content or that was made by another version is as good as none.
+One file a spec, written whole and renamed into place, so that concurrent readers and writers see an entry or none.
+An entry that cannot be read, that is of other content or that was made by another version is as good as none.
+
+An entry is lines of JSON: a head, whose digest stands before it, then a plan a line, whose digests stand in the head.
+So one plan of the thousands that a matrix makes is read without the others.
 """
 
 from __future__ import annotations
@@ -16,11 +19,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tidemill import __version__
 from tidemill.plan.model import Plan
 from tidemill.project import Project
+from tidemill.settings import allow, environment
 from tidemill.spec.errors import SpecError
 from tidemill.verdict import Verdict
 
@@ -44,43 +48,49 @@ class VerdictCache:
         self._folder = str(project.state / "cache" / "specs")
         self._states: dict[str, list[int] | None] = {}
 
-    def verdict(self, file: Path, dags: Path, data: bytes) -> Verdict:
-        """The verdict on a file whose content is ``data``: kept, or judged now and kept."""
+    def verdict(self, file: Path, dags: Path, data: bytes, row: str | None = None) -> Verdict:
+        """The verdict on a file whose content is ``data``: kept, or judged now and kept.
+
+        ``row``: of a matrix, this one alone: its plan, or what is wrong. Then nothing more is judged, nor kept.
+        """
         entry = self._entry(file)
         where = os.fsencode(dags), os.fsencode(self._project.root)
-        content = hashlib.sha256(b"\0".join((version_tag().encode(), *where, data))).hexdigest()
-        kept = self._read(entry, content)
+        content = hashlib.sha256(b"\0".join((version_tag().encode(), _settings(), *where, data))).hexdigest()
+        kept = self._read(entry, content, row)
         if kept is not None:
             return kept
         from tidemill.verdict import judge
 
         began = time.time_ns()
-        verdict = judge(file, dags, self._project, data)
-        if verdict.plan is not None and self._check is not None:
-            errors = self._check(verdict.plan, file)
-            if errors:
-                verdict = Verdict(None, errors, verdict.files)
-        self._write(entry, content, verdict, began)
+        verdict = judge(file, dags, self._project, data, row)
+        if self._check is not None and verdict.plans:
+            checked = [(plan, self._check(plan, file)) for plan in verdict.plans]
+            sound = tuple(plan for plan, errors in checked if not errors)
+            refused = [error for _, errors in checked for error in errors]
+            verdict = Verdict(sound, (*verdict.errors, *refused), verdict.files)
+        if row is None:
+            self._write(entry, content, verdict, began)
         return verdict
 
     def _entry(self, file: Path) -> str:
         key = hashlib.sha256(os.fsencode(file)).hexdigest()
         return os.path.join(self._folder, f"{key}.json")
 
-    def _read(self, entry: str, content: str) -> Verdict | None:
+    def _read(self, entry: str, content: str, row: str | None) -> Verdict | None:
         try:
             with open(entry, "rb") as file:
-                digest, _, text = file.read().partition(b"\n")
-            if digest != _digest(text):
-                return None
-            value = json.loads(text)
-            if value["content"] != content or (self._check is not None and not value["checked"]):
-                return None
-            if any(self._state(name) != state for name, state in value["files"]):
-                return None
-            plan = Plan.from_json(value["plan"]) if value["plan"] is not None else None
-            errors = tuple(SpecError(**error) for error in value["errors"])
-            return Verdict(plan, errors, tuple(Path(name) for name, _ in value["files"]))
+                digest = file.readline().rstrip(b"\n")
+                text = file.readline().rstrip(b"\n")
+                if digest != _digest(text):
+                    return None
+                head = json.loads(text)
+                if head["content"] != content or (self._check is not None and not head["checked"]):
+                    return None
+                if any(self._state(name) != state for name, state in head["files"]):
+                    return None
+                plans = _plans(file, head["plans"], row)
+            errors = tuple(SpecError(**error) for error in head["errors"])
+            return Verdict(plans, errors, tuple(Path(name) for name, _ in head["files"]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
@@ -88,16 +98,20 @@ class VerdictCache:
         files = [(str(file), self._state(str(file))) for file in verdict.files]
         if any(state is not None and state[0] >= began - _CLOCK for _, state in files):
             return  # changed while it was judged: nobody knows which content the verdict is about
-        value: dict[str, Any] = {
+        lines = [json.dumps(plan.to_json()).encode() for plan in verdict.plans]
+        plans = [
+            (plan.pipeline, len(line), _digest(line).decode()) for plan, line in zip(verdict.plans, lines, strict=True)
+        ]
+        head: dict[str, Any] = {
             "content": content,
             "checked": self._check is not None,
             "files": files,
-            "plan": verdict.plan.to_json() if verdict.plan is not None else None,
             "errors": [error.to_json() for error in verdict.errors],
+            "plans": plans,
         }
         with suppress(OSError):  # on a read-only or full disk the verdict is made again next time
-            text = json.dumps(value).encode()
-            _replace(entry, _digest(text) + b"\n" + text)
+            text = json.dumps(head).encode()
+            _replace(entry, b"\n".join((_digest(text), text, *lines)))
 
     def _state(self, name: str) -> list[int] | None:
         # Asked once in a pass: thousands of specs share their defaults, code and expectations.
@@ -105,6 +119,31 @@ class VerdictCache:
             return self._states[name]
         except KeyError:
             return self._states.setdefault(name, _state_of(name))
+
+
+def _plans(file: BinaryIO, listed: list[tuple[str, int, str]], row: str | None) -> tuple[Plan, ...]:
+    """The plans that follow the head of an entry; with ``row`` only that of the row.
+
+    Raises:
+        ValueError: an entry that is none.
+    """
+    found, at = [], file.tell()
+    for pipeline, length, digest in listed:
+        if row is None or pipeline.partition(".")[2] == row:
+            file.seek(at)
+            line = file.read(length)
+            if _digest(line).decode() != digest:
+                raise ValueError("another plan than the one that was written")
+            found.append(Plan.from_json(json.loads(line)))
+        at += length + 1
+    if row is None and file.read():
+        raise ValueError("more than was written")
+    return tuple(found)
+
+
+def _settings() -> bytes:
+    """The settings that a verdict depends on."""
+    return f"{environment() or ''} {' '.join(allow())}".encode()
 
 
 def _digest(text: bytes) -> bytes:

@@ -1,4 +1,7 @@
-"""Which files are pipelines: found by name, so that one is found without reading ten thousand."""
+"""Which files are pipelines: found by name, so that one is found without reading ten thousand.
+
+What an ``.airflowignore`` names is left out, as Airflow leaves it out.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,13 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tidemill.spec.errors import SpecError
-from tidemill.spec.load import DEFAULTS, shown_as
+from tidemill.spec.load import DEFAULTS, KINDS, shown_as
+
+if TYPE_CHECKING:
+    from tidemill.ignored import Ignored
 
 _VERSION_LINE = re.compile(rb"""^(?:\xef\xbb\xbf)?(?:\{\s*)?["']?tidemill["']?[ \t]*:""", re.MULTILINE)
 _SECTION_LINE = re.compile(rb"^(platform|data|train|evaluate|promote|monitor|retrain)[ \t]*:", re.MULTILINE)
@@ -16,6 +23,7 @@ _ANY_CONTENT = re.compile(rb"^(?![ \t]*(?:#|---|\.\.\.|\r?$))[ \t]*\S", re.MULTI
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
+IGNORE_FILE = ".airflowignore"
 SUFFIXES = (".yaml", ".yml")
 NOT_PIPELINES = frozenset({"templates", "__pycache__"})
 """Folders that hold no pipelines."""
@@ -41,8 +49,15 @@ def files_of(dags: Path, pipeline: str) -> list[Path]:
 
 
 def pipeline_of(dag_id: str) -> str:
-    """The pipeline a DAG belongs to: a stem holds no dot, what follows one is the DAG's kind."""
+    """The file's stem that a DAG belongs to: it holds no dot, what follows one is a row of its matrix, or the DAG's
+    kind, or both."""
     return dag_id.partition(".")[0]
+
+
+def row_of(dag_id: str) -> str | None:
+    """The row of a matrix that a DAG belongs to; ``None`` if its id names none."""
+    row = dag_id.partition(".")[2].partition(".")[0]
+    return row if row and row not in KINDS else None
 
 
 def duplicates(files: Iterable[Path], root: Path) -> dict[Path, SpecError]:
@@ -69,15 +84,25 @@ def first_line(file: Path) -> str:
 
 def _yaml_files(folder: Path, named: set[str] | None = None) -> Iterator[str]:
     # Texts, not paths, and the name looked at first: a task's process wants one of ten thousand.
-    stack = [str(folder)]
+    stack: list[tuple[str, Ignored | None]] = [(str(folder), None)]
     while stack:
-        for entry in _entries(stack.pop()):
+        here, ignored = stack.pop()
+        entries = _entries(here)
+        if any(entry.name == IGNORE_FILE for entry in entries):
+            from tidemill.ignored import Ignored
+
+            ignored = (ignored or Ignored(folder)).with_file(Path(here))
+        for entry in entries:
             name = entry.name
             if name.endswith(SUFFIXES) and entry.is_file():
-                if name != DEFAULTS and (named is None or name in named):
+                if name == DEFAULTS or (named is not None and name not in named):
+                    continue
+                if ignored is None or not ignored.has(entry.path, is_folder=False):
                     yield entry.path
-            elif name not in NOT_PIPELINES and not name.startswith(".") and entry.is_dir(follow_symlinks=False):
-                stack.append(entry.path)
+            elif name in NOT_PIPELINES or name.startswith(".") or not entry.is_dir(follow_symlinks=False):
+                continue
+            elif ignored is None or not ignored.has(entry.path, is_folder=True):
+                stack.append((entry.path, ignored))
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

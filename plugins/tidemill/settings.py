@@ -15,15 +15,16 @@ SECTION = "tidemill"
 _State = tuple[int, int, int]
 
 
-def setting(name: str) -> str:
+def setting(name: str, section: str = SECTION) -> str:
     """The setting ``name`` (lower case), without the white space around it; empty if it is not set.
 
-    The environment variable ``AIRFLOW__TIDEMILL__NAME`` goes before the configuration file, as in Airflow.
+    The environment variable ``AIRFLOW__TIDEMILL__NAME`` goes before the configuration file, as in Airflow. Of other
+    sections than Tidemill's only what is written is seen, not Airflow's defaults.
 
     Raises:
         TidemillError: the configuration file cannot be read.
     """
-    from_environment = os.environ.get(f"AIRFLOW__{SECTION.upper()}__{name.upper()}")
+    from_environment = os.environ.get(f"AIRFLOW__{section.upper()}__{name.upper()}")
     if from_environment is not None:
         return from_environment.strip()
     file = configuration_file()
@@ -31,7 +32,7 @@ def setting(name: str) -> str:
         stat = os.stat(file)
     except OSError:
         return ""
-    return _section(file, (stat.st_mtime_ns, stat.st_size, stat.st_ino)).get(name.lower(), "").strip()
+    return _section(file, section, (stat.st_mtime_ns, stat.st_size, stat.st_ino)).get(name.lower(), "").strip()
 
 
 def environment() -> str | None:
@@ -57,7 +58,7 @@ def _expanded(path: str) -> str:
 
 
 @lru_cache(maxsize=4)
-def _section(file: str, state: _State) -> dict[str, str]:
+def _section(file: str, section: str, state: _State) -> dict[str, str]:
     # `state` is part of the key: an edit is seen without a restart.
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     try:
@@ -66,4 +67,4 @@ def _section(file: str, state: _State) -> dict[str, str]:
     except (OSError, UnicodeDecodeError, configparser.Error) as e:
         reason = " ".join(str(e).split())
         raise TidemillError(f"{file} cannot be read as Airflow's configuration: {reason}") from None
-    return dict(parser.items(SECTION)) if parser.has_section(SECTION) else {}
+    return dict(parser.items(section)) if parser.has_section(section) else {}

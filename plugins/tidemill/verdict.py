@@ -1,34 +1,45 @@
-"""What a spec file amounts to: its plan, or every mistake in it."""
+"""What a spec file amounts to: its plans, and every mistake in it."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tidemill.plan.model import Plan
 from tidemill.project import Project
 from tidemill.spec.errors import SpecError, SpecErrors
 
+if TYPE_CHECKING:
+    from tidemill.spec.load import Pipelines, Sources
+    from tidemill.spec.reuse import Reuse
+
 _STEM = re.compile(r"[A-Za-z0-9_-]+")
 _MAX_STEM = 200
 """Airflow keeps a DAG id in a column of 250 characters; the DAGs of a pipeline add to its id."""
+_MAX_ERRORS = 100
+"""Mistakes of a matrix that are shown: thousands of rows may all have one."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The plan of one file, or what is wrong with it. ``files``: what was looked at besides the file itself."""
+    """The plans of one file, and what is wrong with it. ``files``: what was looked at besides the file itself.
 
-    plan: Plan | None
+    A file makes one plan or none; with a ``matrix:`` one for each sound row, beside the errors of the others.
+    """
+
+    plans: tuple[Plan, ...] = ()
     errors: tuple[SpecError, ...] = ()
     files: tuple[Path, ...] = ()
 
 
-def judge(file: Path, dags: Path, project: Project, data: bytes = b"") -> Verdict:
+def judge(file: Path, dags: Path, project: Project, data: bytes = b"", row: str | None = None) -> Verdict:
     """Read and check one spec file. Imports none of the user's code, no operator and no cloud library.
 
-    ``data``: the file's content, if it was read already. Raises nothing: whatever happens is an error of this
-    file, so that no other file has to suffer from it.
+    ``data``: the file's content, if it was read already. ``row``: of a matrix, this one alone. Raises nothing:
+    whatever happens is an error of this file, so that no other file has to suffer from it.
     """
     from tidemill.spec.load import DEFAULTS, defaults_for, shown_as
 
@@ -41,40 +52,95 @@ def judge(file: Path, dags: Path, project: Project, data: bytes = b"") -> Verdic
     if not _STEM.fullmatch(file.stem) or len(file.stem) > _MAX_STEM:
         message = f'"{file.stem}" cannot be a pipeline\'s id: letters, digits, "_" and "-", at most {_MAX_STEM}'
         return _refused(name, message, "rename the file")
-    files = tuple(path for path in defaults_for(file, dags) if path != file)
+    files = [path for path in defaults_for(file, dags) if path != file]
     try:
-        return _judge(file, dags, project, data, files)
+        plans, errors = _judge(file, dags, project, data, row, files)
     except SpecErrors as e:
-        return Verdict(None, e.errors, files)
+        plans, errors = [], list(e.errors)
     except OSError as e:
-        return _refused(name, f"cannot be read: {e.strerror}", "check the file and its permissions", files)
+        errors = [SpecError(name, 1, 1, "", f"cannot be read: {e.strerror}", "check the file and its permissions")]
+        plans = []
     except Exception as e:  # noqa: BLE001 - a defect of ours must not hide the other pipelines of the folder
-        return _refused(name, f"Tidemill failed on this file: {type(e).__name__}: {e}", "please report this", files)
+        message = f"Tidemill failed on this file: {type(e).__name__}: {e}"
+        plans, errors = [], [SpecError(name, 1, 1, "", message, "please report this")]
+    # What stands in one place and is used in several, by an anchor, is one mistake.
+    unique = {(error.place, error.message): error for error in reversed(errors)}
+    return Verdict(tuple(plans), SpecErrors(reversed(unique.values())).errors, tuple(dict.fromkeys(files)))
 
 
-def _judge(file: Path, dags: Path, project: Project, data: bytes, files: tuple[Path, ...]) -> Verdict:
+def _judge(
+    file: Path, dags: Path, project: Project, data: bytes, row: str | None, files: list[Path]
+) -> tuple[list[Plan], list[SpecError]]:
+    """Plans and errors; ``files`` takes what was looked at."""
+    from tidemill.spec.load import load_pipelines
+
+    found = load_pipelines(file, dags, project.root, data, files)
+    if found.rows is None or found.reuse is None:
+        plan, errors = _pipeline(file.stem, found.sources(), project, files)
+        return [plan] if plan is not None else [], errors
+    plans, of_rows = [], {}
+    for name in found.rows:
+        if row not in (None, name):
+            continue
+        plan, of_rows[name] = _row(file.stem, name, found, project, files)
+        plans += [plan] if plan is not None else []
+    return plans, _told_by_row(found.reuse, of_rows)
+
+
+def _row(
+    stem: str, row: str, found: Pipelines, project: Project, files: list[Path]
+) -> tuple[Plan | None, list[SpecError]]:
+    assert found.reuse is not None
+    pipeline = f"{stem}.{row}"
+    if len(pipeline) > _MAX_STEM:
+        message = f'"{pipeline}" is longer than the {_MAX_STEM} characters of a pipeline\'s id'
+        return None, [found.reuse.at_row(row, message, "shorten the row's name")]
+    try:
+        return _pipeline(pipeline, found.sources(row), project, files)
+    except SpecErrors as e:
+        return None, list(e.errors)
+
+
+def _told_by_row(reuse: Reuse, of_rows: dict[str, list[SpecError]]) -> list[SpecError]:
+    """The errors of rows: what all of them have stands where it is written, what some have is shown at those rows,
+    since nothing is wrong there but with their values."""
+    having = Counter(error for errors in of_rows.values() for error in set(errors))
+    told = []
+    for row, errors in of_rows.items():
+        for error in errors:
+            if having[error] == len(of_rows) or reuse.in_row(row, error):
+                told.append(error)
+            else:
+                where = f"{error.file}:{error.line}:{error.column}"
+                shown = f"{error.path}: " if error.path else ""
+                told.append(reuse.at_row(row, f"{shown}{error.message} (at {where})", error.hint))
+    if len(told) > _MAX_ERRORS:
+        rest = reuse.at_matrix(f"{len(told) - _MAX_ERRORS:,} more mistakes in rows", "correct the ones that are shown")
+        told = [*sorted(told, key=lambda error: error.place)[:_MAX_ERRORS], rest]
+    return told
+
+
+def _pipeline(
+    pipeline: str, sources: Sources, project: Project, files: list[Path]
+) -> tuple[Plan | None, list[SpecError]]:
     from tidemill.checks import meaning
     from tidemill.checks import project as in_project
     from tidemill.plan.compile import compile_plan
-    from tidemill.spec.load import load_sources, parse, shown_as
+    from tidemill.spec.load import parse, shown_as
 
-    sources = load_sources(file, dags, project.root, data)
     spec, errors = parse(sources)
-    files += tuple(in_project.files_read(spec, project))
+    files += in_project.files_read(spec, project)
     errors += meaning.check(spec, sources)
     found = in_project.check(spec, sources, project)
-    if spec.data and spec.data.expect and not any(error.path == "data.expect" for error in found):
+    data = getattr(spec, "data", None)
+    if data and data.expect and not any(error.path == "data.expect" for error in found):
         from tidemill.tools.great_expectations import check_suite
 
-        suite = project.path(spec.data.expect)
+        suite = project.path(data.expect)
         found += check_suite(suite, shown_as(suite, project.root))
     errors += found
-    if errors:
-        # What stands in one place and is used in several, by an anchor, is one mistake.
-        unique = {(error.place, error.message): error for error in reversed(errors)}
-        return Verdict(None, SpecErrors(reversed(unique.values())).errors, files)
-    return Verdict(compile_plan(file.stem, spec, sources), (), files)
+    return (None, errors) if errors else (compile_plan(pipeline, spec, sources), [])
 
 
-def _refused(name: str, message: str, hint: str, files: tuple[Path, ...] = ()) -> Verdict:
-    return Verdict(None, (SpecError(name, 1, 1, "", message, hint),), files)
+def _refused(name: str, message: str, hint: str) -> Verdict:
+    return Verdict(errors=(SpecError(name, 1, 1, "", message, hint),))

@@ -67,7 +67,7 @@ def plan_of(project: Project, write: Callable[..., Path]) -> Callable[[str], Pla
     def plans(text: str) -> Plan:
         dags = write(flights=text)
         verdict = judge(dags / "flights.yaml", dags, project)
-        assert verdict.plan is not None, verdict.errors
-        return verdict.plan
+        assert verdict.plans, verdict.errors
+        return verdict.plans[0]
 
     return plans

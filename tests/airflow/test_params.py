@@ -40,8 +40,8 @@ def dags(tmp_path: Path) -> list[DAG]:
         file = folder / f"{name}.yaml"
         file.write_text(SPEC)
         verdict = judge(file, folder, project)
-        assert verdict.plan is not None, verdict.errors
-        made.append(build(verdict.plan, verdict.plan.dags[0], file, project))
+        (plan,) = verdict.plans
+        made.append(build(plan, plan.dags[0], file, project))
     return made
 
 

@@ -28,13 +28,16 @@ from airflow.sdk.importers import (  # type: ignore[import-not-found] # from Air
 from tidemill.airflow.loader import dags_of
 from tidemill.airflow.safety import SafetyCheck
 from tidemill.cache import VerdictCache
-from tidemill.discovery import NOT_PIPELINES, SUFFIXES, content, duplicates, files_of, is_pipeline
+from tidemill.discovery import NOT_PIPELINES, SUFFIXES, content, duplicates, files_of, is_pipeline, row_of
 from tidemill.project import Project
-from tidemill.spec.errors import SpecErrors
+from tidemill.spec.errors import SpecError, SpecErrors
 from tidemill.spec.load import DEFAULTS
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
+
+ROWS = " (rows)"
+"""Behind a file's name: where the mistakes of some rows of its matrix are told of."""
 
 
 class TidemillImporter(AbstractDagImporter):  # type: ignore[misc] # its base is untyped where it is absent
@@ -56,15 +59,20 @@ class TidemillImporter(AbstractDagImporter):  # type: ignore[misc] # its base is
                 yield definition
 
     def import_definition(self, definition: Any, bundle: Any) -> Any:
-        """The DAGs of a spec, or its mistakes as ``tidemill validate`` prints them; never both, since Airflow
-        marks the DAGs of a file with errors stale. In a task's process: its DAG, and in it its task for real."""
+        """The DAGs of a spec, or its mistakes as ``tidemill validate`` prints them. In a task's process: its DAG, and
+        in it its task for real.
+
+        Airflow marks the DAGs of a file with errors stale. So the mistakes of some rows of a matrix are the errors
+        of a file that does not exist, named after it, and the other rows live on.
+        """
         result = DagImportResult(definition=definition)
-        try:
-            result.dags.extend(_dags(definition.path, bundle.path))
-        except SpecErrors as errors:
+        dags, errors = _import(definition.path, bundle.path)
+        result.dags.extend(dags)
+        if errors:
             # Airflow keeps the message and drops the other fields.
-            error = DagImportError(source_reference=repr(definition), message=errors.render(), error_type="spec")
-            result.errors.append(error)
+            source = f"{definition!r}{ROWS}" if dags else repr(definition)
+            message = SpecErrors(errors).render()
+            result.errors.append(DagImportError(source_reference=source, message=message, error_type="spec"))
         return result
 
     def get_source_code(self, definition: Any, dag_id: str | None = None) -> Any:
@@ -78,19 +86,19 @@ def _is_named_like_pipeline(path: Path, root: Path) -> bool:
     return path.name != DEFAULTS and not hidden
 
 
-def _dags(path: Path, bundle: Path) -> list[DAG]:
-    """The DAGs of a spec. Raises SpecErrors."""
+def _import(path: Path, bundle: Path) -> tuple[list[DAG], tuple[SpecError, ...]]:
+    """The DAGs of a spec, and its mistakes."""
     root = bundle if bundle.is_dir() else bundle.parent
     dags = root.resolve()
     file = dags / path.relative_to(root)
     project = Project.of(dags)
     twice = duplicates(files_of(dags, file.stem), project.root)
     if file in twice:
-        raise SpecErrors([twice[file]])
+        return [], (twice[file],)
     context = get_parsing_context()
-    check = SafetyCheck(project) if context.dag_id is None else None
-    verdict = VerdictCache(project, check).verdict(file, dags, content(file))
-    if verdict.errors:
-        raise SpecErrors(verdict.errors)
+    if context.dag_id is None:
+        verdict = VerdictCache(project, SafetyCheck(project)).verdict(file, dags, content(file))
+    else:
+        verdict = VerdictCache(project).verdict(file, dags, content(file), row_of(context.dag_id))
     # By the path that Airflow knows the file by, to which it compares a DAG's address.
-    return list(dags_of(verdict, path, project, context.dag_id, context.task_id))
+    return list(dags_of(verdict, path, project, context.dag_id, context.task_id)), verdict.errors

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidemill.cache import VerdictCache
-from tidemill.discovery import duplicates, files_of, find, pipeline_of
+from tidemill.discovery import duplicates, files_of, find, pipeline_of, row_of
 from tidemill.errors import TidemillError
 from tidemill.project import Project
 from tidemill.spec.load import shown_as
@@ -24,8 +24,8 @@ class BrokenSpecs(TidemillError):
 def load(loader: str) -> dict[str, DAG]:
     """The DAGs of every spec below the folder of ``loader`` (the ``__file__`` of the DAG file that calls this).
 
-    A broken spec gives none; :func:`raise_broken` tells of it. In a task's process only the DAG of that task is
-    built, from the one file of that name, and in it only that task for real.
+    A broken spec gives none, nor does a broken row of a matrix; :func:`raise_broken` tells of them. In a task's
+    process only the DAG of that task is built, from the one file of that name, and in it only that task for real.
     """
     from airflow.sdk import get_parsing_context
 
@@ -36,22 +36,17 @@ def load(loader: str) -> dict[str, DAG]:
     if context.dag_id is not None:
         return _load_one(dags, context.dag_id, context.task_id)
     project = Project.of(dags)
-    return {
-        dag.dag_id: dag
-        for file, verdict in _verdicts(dags)
-        if verdict.plan is not None and not verdict.errors
-        for dag in dags_of(verdict, file, project)
-    }
+    return {dag.dag_id: dag for file, verdict in _verdicts(dags) for dag in dags_of(verdict, file, project)}
 
 
-def load_file(file: Path, dags: Path) -> dict[str, DAG]:
-    """The DAGs of one spec file, for a run of that file alone.
+def load_file(file: Path, dags: Path, row: str | None = None) -> dict[str, DAG]:
+    """The DAGs of one spec file, for a run of that file alone; ``row``: of its matrix, this one alone.
 
     Raises:
-        BrokenSpecs: the file has mistakes.
+        BrokenSpecs: the file, or the row, has mistakes.
     """
     project = Project.of(dags)
-    verdict = VerdictCache(project).verdict(file, dags, file.read_bytes())
+    verdict = VerdictCache(project).verdict(file, dags, file.read_bytes(), row)
     _refuse_broken(verdict)
     return {dag.dag_id: dag for dag in dags_of(verdict, file, project)}
 
@@ -91,13 +86,13 @@ def importer_is_on() -> bool:
 def dags_of(
     verdict: Verdict, file: Path, project: Project, dag_id: str | None = None, task_id: str | None = None
 ) -> Iterator[DAG]:
-    """The DAGs of a sound spec; with ``dag_id`` only that one, with ``task_id`` only that task of it for real."""
+    """The DAGs of a verdict's plans; with ``dag_id`` only that one, with ``task_id`` only that task of it for real."""
     from tidemill.airflow.factory import build
 
-    assert verdict.plan is not None
-    for dag_plan in verdict.plan.dags:
-        if dag_id is None or dag_plan.dag_id == dag_id:
-            yield build(verdict.plan, dag_plan, file, project, only=task_id)
+    for plan in verdict.plans:
+        for dag_plan in plan.dags:
+            if dag_id is None or dag_plan.dag_id == dag_id:
+                yield build(plan, dag_plan, file, project, only=task_id)
 
 
 def _load_one(dags: Path, dag_id: str, task_id: str | None) -> dict[str, DAG]:
@@ -105,10 +100,10 @@ def _load_one(dags: Path, dag_id: str, task_id: str | None) -> dict[str, DAG]:
     files = files_of(dags, pipeline)
     if len(files) != 1:
         twice = duplicates(files, project.root)
-        _refuse_broken(Verdict(None, tuple(twice.values())))
+        _refuse_broken(Verdict(errors=tuple(twice.values())))
         raise BrokenSpecs(f"the spec of {dag_id} is gone: there is no {pipeline}.yaml below {dags}")
     file = files[0]
-    verdict = VerdictCache(project).verdict(file, dags, file.read_bytes())
+    verdict = VerdictCache(project).verdict(file, dags, file.read_bytes(), row_of(dag_id))
     _refuse_broken(verdict)
     built = {dag.dag_id: dag for dag in dags_of(verdict, file, project, dag_id, task_id)}
     if not built:
@@ -117,7 +112,7 @@ def _load_one(dags: Path, dag_id: str, task_id: str | None) -> dict[str, DAG]:
 
 
 def _refuse_broken(verdict: Verdict) -> None:
-    if verdict.errors:
+    if verdict.errors and not verdict.plans:
         from tidemill.spec.errors import SpecErrors
 
         raise BrokenSpecs(SpecErrors(verdict.errors).render())
@@ -133,6 +128,6 @@ def _verdicts(dags: Path) -> Iterator[tuple[Path, Verdict]]:
     cache = VerdictCache(project, SafetyCheck(project))
     for file, data in found:
         if file in twice:
-            yield file, Verdict(None, (twice[file],))
+            yield file, Verdict(errors=(twice[file],))
         else:
             yield file, cache.verdict(file, dags, data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -24,6 +25,8 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 SpecFile = Annotated[Path, typer.Argument(help="A spec file, e.g. dags/flight_delays.yaml.")]
 Note = Annotated[str, typer.Option(help="Why; kept in the log.")]
+Environment = Annotated[str | None, typer.Option("--environment", help="The environment whose overlays are used.")]
+Row = Annotated[str | None, typer.Option("--row", help="Of a file with a matrix: this row.")]
 State = Annotated[Path | None, typer.Option("--state", help="Another state folder than the project's .tidemill.")]
 
 
@@ -55,36 +58,70 @@ def _print_json(value: Any) -> None:
 
 @app.command(epilog="Example: tidemill validate dags/")
 def validate(
-    paths: Annotated[list[Path], typer.Argument(help="Spec files, or folders of them.")], as_json: Json = False
+    paths: Annotated[list[Path], typer.Argument(help="Spec files, or folders of them.")],
+    environment: Environment = None,
+    as_json: Json = False,
 ) -> None:
     """Check specs: every mistake with its place. Imports no user code."""
     from tidemill.cli import validate as command
     from tidemill.spec.errors import SpecErrors
 
+    _choose(environment)
     results = list(command.verdicts(paths))
+    command.check_environment(environment, results)
     errors = command.unique_errors(results)
     if as_json:
         _print_json(command.as_json(results))
     elif errors:
         print(SpecErrors(errors).render())
     else:
-        count = len(results)
+        count = sum(len(verdict.plans) for _, verdict in results)
         print(f"{count} pipeline{'' if count == 1 else 's'} checked, no mistakes")
     if errors:
         raise SystemExit(1)
 
 
 @app.command(epilog="Example: tidemill show dags/flight_delays.yaml")
-def show(file: SpecFile, as_json: Json = False) -> None:
+def show(
+    file: SpecFile,
+    resolved: Annotated[
+        bool, typer.Option("--resolved", help="Print the YAML after inheritance, with each value's origin.")
+    ] = False,
+    row: Row = None,
+    environment: Environment = None,
+    as_json: Json = False,
+) -> None:
     """Draw the pipeline that a spec makes; --json prints the plan."""
-    from tidemill.cli.show import draw
-    from tidemill.cli.validate import plan_of
+    from tidemill.cli import validate as command
 
-    plan, _, _ = plan_of(file)
-    if as_json:
-        _print_json(plan.to_json())
+    _choose(environment)
+    if environment is not None:
+        command.check_environment(environment, command.verdicts([file]))
+    if resolved:
+        from tidemill.cli.resolved import as_json as values_of
+        from tidemill.cli.resolved import as_yaml, resolve
+
+        found = resolve(file, row)
+        if as_json:
+            _print_json(values_of(found))
+        else:
+            print(as_yaml(found), end="")
+        return
+    from tidemill.cli.show import draw
+
+    plans, _, _ = command.plans_of(file, row)
+    if not as_json:
+        print("\n\n".join(map(draw, plans)))
+    elif "." in plans[0].pipeline and row is None:
+        _print_json([plan.to_json() for plan in plans])
     else:
-        print(draw(plan))
+        _print_json(plans[0].to_json())
+
+
+def _choose(environment: str | None) -> None:
+    """Choose an environment for this process and those it starts."""
+    if environment is not None:
+        os.environ["TIDEMILL_ENVIRONMENT"] = environment
 
 
 @app.command(epilog="Example: tidemill schema > include/schemas/tidemill-1.json")
@@ -125,6 +162,8 @@ def run(
     live: Annotated[bool, typer.Option(help="Use the project's own ledger and registry, not a trial copy.")] = False,
     approve: Annotated[bool, typer.Option("--approve", help="Say yes where a person is asked.")] = False,
     reject: Annotated[bool, typer.Option("--reject", help="Say no where a person is asked.")] = False,
+    row: Row = None,
+    environment: Environment = None,
     as_json: Json = False,
 ) -> None:
     """Run a pipeline here and now, by Airflow's own in-process runner.
@@ -133,13 +172,16 @@ def run(
     --live uses the project's. Exits with 3 where a person's approval is needed and nobody can be asked.
     """
     from tidemill.cli import run as command
-    from tidemill.cli.validate import plan_of
+    from tidemill.cli.validate import check_environment, plan_of, verdicts
 
     if approve and reject:
         raise UsageProblem("--approve and --reject exclude each other")
     if dag not in ("training", "monitor"):
         raise UsageProblem(f'there is no DAG "{dag}": training or monitor')
-    plan, path, place = plan_of(file)
+    _choose(environment)
+    if environment is not None:
+        check_environment(environment, verdicts([file]))
+    plan, path, place = plan_of(file, row)
     dag_plan = plan.dag("monitor" if dag == "monitor" else "training")
     if dag_plan is None:
         raise UsageProblem(f"{plan.pipeline} has no monitor; add a `monitor:` section")
@@ -177,6 +219,7 @@ def replay(
     file: SpecFile,
     since: Annotated[str | None, typer.Option("--from", help="The first as_of; the spec's start if absent.")] = None,
     until: Annotated[str | None, typer.Option("--to", help="The last as_of; the spec's end if absent.")] = None,
+    row: Row = None,
     state: State = None,
     as_json: Json = False,
 ) -> None:
@@ -187,7 +230,7 @@ def replay(
     """
     from tidemill.cli.replay_command import replay_file
 
-    replay_file(file, since, until, state, as_json)
+    replay_file(file, since, until, state, as_json, row)
 
 
 @app.command(epilog="Example: tidemill history flight_delays --verify")

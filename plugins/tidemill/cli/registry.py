@@ -154,9 +154,9 @@ def plan_of_model(model: str, project: Project) -> Plan:
         raise UsageProblem(f"there is no dags folder in {project.root}; run this in the project's folder")
     cache = VerdictCache(place_of(dags).project)
     for file, data in find(dags):
-        plan = cache.verdict(file, dags, data).plan
-        if plan is not None and plan.model == model:
-            return plan
+        for plan in cache.verdict(file, dags, data).plans:
+            if plan.model == model:
+                return plan
     raise UsageProblem(f'no sound spec below {dags} has the model "{model}"')
 
 

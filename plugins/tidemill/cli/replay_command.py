@@ -16,7 +16,9 @@ from tidemill.cli.validate import plan_of
 from tidemill.spec.units import instant
 
 
-def replay_file(file: Path, since: str | None, until: str | None, state: Path | None, as_json: bool) -> None:
+def replay_file(
+    file: Path, since: str | None, until: str | None, state: Path | None, as_json: bool, row: str | None = None
+) -> None:
     """Replay the schedules of one spec file, with progress; then the summary, or everything as JSON.
 
     Raises:
@@ -25,7 +27,7 @@ def replay_file(file: Path, since: str | None, until: str | None, state: Path | 
     """
     from rich.console import Console
 
-    plan, _, place = plan_of(file)
+    plan, _, place = plan_of(file, row)
     project = state_project(place.project, state)
     first, last = _bound(since, "--from"), _bound(until, "--to")
     api = connect(project.state)

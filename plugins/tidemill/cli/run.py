@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tidemill.cli.locate import Place, UsageProblem
+from tidemill.discovery import row_of
 from tidemill.plan.model import DagPlan, Plan
 from tidemill.project import Project
+from tidemill.settings import environment, setting
 
 Answer = Literal["Approve", "Reject"]
 WAITING = 3
@@ -28,7 +30,7 @@ from pathlib import Path
 
 from tidemill.airflow.loader import load_file
 
-globals().update(load_file(Path({file!r}), Path({dags!r})))
+globals().update(load_file(Path({file!r}), Path({dags!r}), {row!r}))
 """
 
 
@@ -52,12 +54,13 @@ def run(plan: Plan, dag_plan: DagPlan, file: Path, place: Place, options: Option
     """
     project = scratch_project(place.project, plan, live=options.live)
     home = project.state / "airflow-run"
-    _configure(home, file, place, project)
+    row = row_of(dag_plan.dag_id)
+    _configure(home, file, place, project, row)
     log = home / "last-run.log"
     with _quiet(log) as console:
         show = _Progress(console, dag_plan)
         with show.during("starting Airflow in this process"):
-            dag = _prepare(home, file, place, dag_plan.dag_id)
+            dag = _prepare(home, file, place, dag_plan.dag_id, row)
         outcome = Outcome(log=log)
         _listen(show, outcome)
         approver = _Approver(options.answer, show, outcome)
@@ -94,19 +97,22 @@ def scratch_project(project: Project, plan: Plan, *, live: bool) -> Project:
     return project if live else Project(project.root, project.state / "try" / plan.pipeline)
 
 
-def _configure(home: Path, file: Path, place: Place, project: Project) -> None:
+def _configure(home: Path, file: Path, place: Place, project: Project, row: str | None) -> None:
     """Set Airflow up by the environment, before it is imported."""
     dags = home / "dags"
     try:
         dags.mkdir(parents=True, exist_ok=True)
         (home / "plugins").mkdir(exist_ok=True)
-        (dags / "pipeline_dag.py").write_text(_LOADER.format(file=str(file), dags=str(place.dags)))
+        (dags / "pipeline_dag.py").write_text(_LOADER.format(file=str(file), dags=str(place.dags), row=row))
     except OSError as e:
         raise UsageProblem(f"cannot write to {home}: {e.strerror}; set TIDEMILL_STATE to a folder that can be") from e
     os.environ.update(
         {
             "TIDEMILL_ROOT": str(project.root),
             "TIDEMILL_STATE": str(project.state),
+            # The project's own settings, which stand in the configuration that is left behind here.
+            "AIRFLOW__TIDEMILL__ENVIRONMENT": environment() or "",
+            "AIRFLOW__TIDEMILL__ALLOW": setting("allow"),
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(home / "plugins"),
@@ -122,7 +128,7 @@ def _configure(home: Path, file: Path, place: Place, project: Project) -> None:
         sys.path.insert(0, str(project.root))
 
 
-def _prepare(home: Path, file: Path, place: Place, dag_id: str) -> Any:
+def _prepare(home: Path, file: Path, place: Place, dag_id: str, row: str | None) -> Any:
     from airflow.utils.db import upgradedb
 
     ready = home / "airflow.db.ready"
@@ -132,7 +138,7 @@ def _prepare(home: Path, file: Path, place: Place, dag_id: str) -> Any:
         ready.write_text(version)
     from tidemill.airflow.loader import load_file
 
-    return load_file(file, place.dags)[dag_id]
+    return load_file(file, place.dags, row)[dag_id]
 
 
 def _airflow_version() -> str:

@@ -117,13 +117,20 @@ class Layer:
             graft = self.grafts.get(path[:length])
             if graft is None or (key and length == len(path)):
                 continue
-            used = self.written(path[:length])
             if graft.here:
-                origin = graft.scope.spot(graft.path)
-                return Spot(used.document, used.mark, f"with {graft.reference} from {origin.text}")
+                return self.origin(path[:length])
+            used = self.written(path[:length])
             origin = graft.scope.spot((*graft.path, *path[length:]) if graft.whole else graft.path, key)
             return Spot(origin.document, origin.mark, f"used at {used.text}")
         return self.written(path, key)
+
+    def origin(self, path: Path) -> Spot:
+        """As :func:`spot`; of a text that holds references, where the text stands."""
+        graft = self.grafts.get(path)
+        if graft is None or graft.whole:
+            return self.spot(path)
+        used = self.written(path)
+        return Spot(used.document, used.mark, f"with {graft.reference} from {graft.scope.spot(graft.path).text}")
 
 
 class Stack:

@@ -8,24 +8,56 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path as FilePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tidemill.settings import environment
 from tidemill.spec import later
 from tidemill.spec.document import Document, Path
 from tidemill.spec.errors import SpecError, SpecErrors
+from tidemill.spec.layers import Layer, Stack, has, is_free, is_reused, merge
 from tidemill.spec.reader import read
 
+if TYPE_CHECKING:
+    from tidemill.spec.models import Workflow
+    from tidemill.spec.reuse import Reuse
+
+__all__ = [
+    "DEFAULTS",
+    "KINDS",
+    "Pipelines",
+    "Sources",
+    "defaults_for",
+    "has",
+    "is_free",
+    "load_pipelines",
+    "load_sources",
+    "merge",
+    "parse",
+    "shown_as",
+    "values_of",
+]
+
 DEFAULTS = "defaults.yaml"
+KINDS = frozenset({"score", "monitor"})
+"""How the ids of a pipeline's other DAGs end; so no row of a matrix is called."""
 _VERSION = "tidemill"
-_FREE = ("train", "params")
-"""Where the language ends: what stands here is the user's own, an empty value included."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """The files a spec is made of, the pipeline's own first, then the defaults from near to far."""
+    """The files a spec is made of, the pipeline's own first, then its template, then the defaults from near to far.
+
+    ``reused``: their layers after references were replaced, where there is anything of the kind; the first ``own``
+    of them are the file's and its template's. ``problems``: references that name nothing; ``broken``: the keys that
+    hold them.
+    """
 
     documents: tuple[Document, ...]
+    reused: tuple[Layer, ...] = ()
+    own: int = 1
+    row: str | None = None
+    problems: tuple[SpecError, ...] = ()
+    broken: tuple[Path, ...] = ()
 
     @property
     def file(self) -> str:
@@ -33,14 +65,24 @@ class Sources:
         return self.documents[0].file
 
     @cached_property
+    def stack(self) -> Stack:
+        """The layers of values, the uppermost first. The version is each file's own."""
+        if self.reused:
+            return Stack(self.reused)
+        own, *defaults = self.documents
+        inherited = (Layer(d, {k: v for k, v in d.value.items() if k != _VERSION}) for d in defaults)
+        return Stack((Layer(own, own.value), *inherited))
+
+    @property
     def merged(self) -> dict[str, Any]:
         """The values, nearer files first: mappings are merged key by key, everything else is replaced, and a
-        key without a value takes back what was inherited. The version is each file's own."""
-        merged: dict[str, Any] = {}
-        for document in reversed(self.documents[1:]):
-            merged = merge(merged, document.value)
-        merged.pop(_VERSION, None)
-        return merge(merged, self.documents[0].value)
+        key without a value takes back what was inherited."""
+        return self.stack.merged
+
+    @cached_property
+    def written(self) -> dict[str, Any]:
+        """The values of the pipeline's own file and its template, without what is inherited."""
+        return Stack(self.stack.layers[: self.own]).merged
 
     def wrote(self, *path: str | int) -> bool:
         """Whether there is a value at a path, be it right or wrong."""
@@ -48,9 +90,8 @@ class Sources:
 
     def place(self, path: Path, *, key: bool = False) -> tuple[str, int, int]:
         """File, line and column where the value at ``path`` (or its key) is written."""
-        document = self._holder(path)
-        line, column, _ = document.mark(path, key)
-        return document.file, line, column
+        spot = self.stack.spot(path, key)
+        return spot.document.file, spot.mark[0], spot.mark[1]
 
     def error(
         self,
@@ -62,43 +103,33 @@ class Sources:
         shown: Path | None = None,
     ) -> SpecError:
         """An error at ``path`` (or its key); ``shown`` is the path printed, where it differs from the place."""
-        document = self._holder(path)
-        return document.text.error(document.mark(path, key), path if shown is None else shown, message, hint)
-
-    def _holder(self, path: Path) -> Document:
-        for length in range(len(path), 0, -1):
-            for document in self.documents:
-                if has(document.value, path[:length]):
-                    return document
-        return self.documents[0]
+        spot = self.stack.spot(path, key)
+        message = f"{message} ({spot.note})" if spot.note else message
+        return spot.document.text.error(spot.mark, path if shown is None else shown, message, hint)
 
 
-def merge(base: Mapping[str, Any], over: Mapping[str, Any], at: Path = ()) -> dict[str, Any]:
-    """``over`` laid over ``base``: mappings key by key, everything else replaced; an empty value removes."""
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        if value is None and key in merged and at[:2] != _FREE:
-            del merged[key]
-        elif isinstance(below, Mapping) and isinstance(value, Mapping):
-            merged[key] = merge(below, value, (*at, key))
-        else:
-            merged[key] = value
-    return merged
+class Pipelines:
+    """What one file makes: one pipeline, or one for each row of its matrix."""
 
+    def __init__(self, documents: tuple[Document, ...], reuse: Reuse | None = None) -> None:
+        self._documents = documents
+        self.reuse = reuse
 
-def has(value: Any, path: Path) -> bool:
-    """Whether there is a value at ``path``."""
-    for part in path:
-        if isinstance(value, Mapping):
-            if part not in value:
-                return False
-            value = value[part]
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
-            value = value[part]
-        else:
-            return False
-    return True
+    @property
+    def rows(self) -> tuple[str, ...] | None:
+        """The rows of the file's matrix; ``None`` if it has none."""
+        return self.reuse.rows if self.reuse is not None else None
+
+    def sources(self, row: str | None = None) -> Sources:
+        """What one pipeline is made of. ``row``: which one, in a file with a matrix.
+
+        Raises:
+            SpecErrors: the values for its references are wrong themselves.
+        """
+        if self.reuse is None:
+            return Sources(self._documents)
+        layers, own, problems, broken = self.reuse.layers(row)
+        return Sources(self._documents, layers, own, row, tuple(problems), tuple(broken))
 
 
 def defaults_for(file: FilePath, dags: FilePath) -> list[FilePath]:
@@ -120,11 +151,24 @@ def shown_as(file: FilePath, root: FilePath) -> str:
 
 
 def load_sources(file: FilePath, dags: FilePath, root: FilePath, data: bytes = b"") -> Sources:
-    """Read a pipeline's file and the defaults it inherits. ``data``: the file's content, if it was read already.
+    """Read the file of one pipeline, the template it uses and the defaults it inherits.
+
+    ``data``: the file's content, if it was read already. Of a file with a matrix: its first row.
 
     Raises:
         SpecErrors: a file cannot be read as YAML; what is wrong in all of them together.
         OSError: the file cannot be opened.
+    """
+    found = load_pipelines(file, dags, root, data)
+    return found.sources(found.rows[0] if found.rows else None)
+
+
+def load_pipelines(
+    file: FilePath, dags: FilePath, root: FilePath, data: bytes = b"", looked_at: list[FilePath] | None = None
+) -> Pipelines:
+    """Read a file with everything it is made of; as :func:`load_sources`.
+
+    ``looked_at`` takes, also when this raises, the template that the file names besides its defaults.
     """
     documents: list[Document] = []
     errors: list[SpecError] = []
@@ -137,7 +181,27 @@ def load_sources(file: FilePath, dags: FilePath, root: FilePath, data: bytes = b
             errors.extend(e.errors)
     if errors:
         raise SpecErrors(errors)
-    return Sources(tuple(documents))
+    own, *defaults = documents
+    if not any(map(is_reused, documents)):
+        return Pipelines(tuple(documents))
+    from tidemill.spec.reuse import ENVIRONMENTS, Reuse, template_file
+
+    used = template_file(own, dags, looked_at if looked_at is not None else [])
+    template = read(used.read_bytes(), shown_as(used, root)) if used is not None else None
+    together = (own, *([template] if template is not None else []), *defaults)
+    chosen = environment() if any(ENVIRONMENTS in document.value for document in together) else None
+    return Pipelines(together, Reuse(own, tuple(defaults), template, chosen))
+
+
+def values_of(sources: Sources) -> dict[str, Any]:
+    """The merged values that a spec is read from."""
+    from tidemill.spec.models import STAGES, Workflow, model_for
+
+    value = sources.merged
+    if model_for(sources.written) is Workflow:
+        # What the folder's defaults say of stages is not meant for a file that has none.
+        value = {key: item for key, item in value.items() if key not in STAGES}
+    return value
 
 
 def parse(sources: Sources) -> tuple[Any, list[SpecError]]:
@@ -148,36 +212,39 @@ def parse(sources: Sources) -> tuple[Any, list[SpecError]]:
     """
     from pydantic import ValidationError
 
-    from tidemill.spec.models import Spec
+    from tidemill.spec.models import model_for
 
-    value = sources.merged
-    errors = [*_versions_of_defaults(sources), *_unusable(sources, value, ())]
+    value, model = values_of(sources), model_for(sources.written)
+    errors = [*_versions_of_defaults(sources), *sources.problems]
+    if sources.broken:
+        value = _without(value, sources.broken)
+    errors += _unusable(sources, value, ())
     empty = list(_empty(value, ()))
     if empty:
         from tidemill.spec.explain import no_value
 
         errors += [no_value(sources, path) for path in empty]
         value = _without(value, empty)
+    empty += sources.broken
     try:
-        return Spec.model_validate(value), errors
+        return model.model_validate(value), errors
     except ValidationError as e:
         found = e.errors(include_url=False)
     from tidemill.spec.explain import explain
 
     errors += explain(sources, value, found, empty)
-    return _salvage(value, found), errors
+    return _salvage(model, value, found), errors
 
 
-def _salvage(value: Mapping[str, Any], found: list[Any]) -> Any:
+def _salvage(model: type[Workflow], value: Mapping[str, Any], found: list[Any]) -> Any:
     """What can be read of a spec with mistakes: wrong keys are left out, then whole sections that still fail."""
     from pydantic import TypeAdapter, ValidationError
 
     from tidemill.spec.explain import path_of
-    from tidemill.spec.models import Spec
 
     pruned = _without(value, [path_of(error["loc"], value) for error in found if error["type"] != "missing"])
     sections: dict[str, Any] = {}
-    for name, field in Spec.model_fields.items():
+    for name, field in model.model_fields.items():
         sections[name] = None
         if name in pruned:
             annotated: Any = field.rebuild_annotation()
@@ -188,7 +255,7 @@ def _salvage(value: Mapping[str, Any], found: list[Any]) -> Any:
                 continue
         elif not field.is_required():
             sections[name] = field.get_default(call_default_factory=True)
-    return Spec.model_construct(**sections)
+    return model.model_construct(**sections)
 
 
 def _is_model(annotation: Any) -> bool:
@@ -208,20 +275,26 @@ def _without(value: Mapping[str, Any], paths: Collection[Path]) -> dict[str, Any
 
 
 def _versions_of_defaults(sources: Sources) -> Iterator[SpecError]:
-    for document in sources.documents[1:]:
+    inherited = {id(layer.document): layer.document for layer in sources.stack.layers[sources.own :]}
+    for document in inherited.values():
         if _VERSION in document.value:
             message = f'"{_VERSION}" is not inherited'
             yield document.error((_VERSION,), message, "write it into each pipeline's own file", key=True)
+
+
+def _is_rendered(path: Path) -> bool:
+    """Whether Airflow may render what stands at ``path``, or only shows it; steps are checked field by field."""
+    return path[:1] in {("description",), ("doc_md",), ("steps",)} or (is_free(path) and path[:1] != ("train",))
 
 
 def _unusable(sources: Sources, value: Any, path: Path) -> Iterator[SpecError]:
     """Values that would be taken otherwise than they are written: no field of this version is a template, and
     what is no number has no form in JSON, by which parameters reach the training."""
     if isinstance(value, str):
-        if path[:1] != ("description",) and ("{{" in value or "{%" in value):
+        if not _is_rendered(path) and ("{{" in value or "{%" in value):
             yield sources.error(path, "templates (`{{ … }}`) are not rendered here", later.HINT)
     elif isinstance(value, float):
-        if path[:2] == _FREE and not math.isfinite(value):
+        if is_free(path) and not math.isfinite(value):
             yield sources.error(path, "expected a finite number", "leave it out, and let the code know what that means")
     elif isinstance(value, Mapping):
         for key, below in value.items():
@@ -237,5 +310,5 @@ def _empty(value: Mapping[str, Any], path: Path) -> Iterator[Path]:
         at = (*path, key)
         if below is None:
             yield at
-        elif isinstance(below, Mapping) and at != _FREE:
+        elif isinstance(below, Mapping) and not is_free(at):
             yield from _empty(below, at)

@@ -14,7 +14,9 @@ from typing import Any, Final
 from tidemill.spec.document import Document, Path
 from tidemill.spec.errors import SpecError, SpecErrors, suggest
 from tidemill.spec.layers import CONSUMED, Layer, Stack
+from tidemill.spec.load import KINDS
 from tidemill.spec.parameters import NAME, PARAMETERS, check_declared, check_given, defaults_of
+from tidemill.spec.reader import read
 from tidemill.spec.references import Budget, References, size_of
 
 VARS: Final = "vars"
@@ -24,11 +26,7 @@ WITH: Final = "with"
 MATRIX: Final = "matrix"
 ID: Final = "id"
 TEMPLATES: Final = "templates"
-KINDS: Final = frozenset({"score", "monitor"})
-"""What no row may be called: a pipeline's other DAGs end so."""
 MAX_ROWS: Final = 10_000
-MAX_ID: Final = 200
-"""Airflow keeps a DAG id in a column of 250 characters; the DAGs of a pipeline add to its id."""
 MAX_SIZE: Final = 32 * 1024 * 1024
 """Characters that the pipelines of one matrix may amount to, 16 for each value besides its text."""
 
@@ -82,6 +80,15 @@ def _yaml_in(folder: FilePath) -> list[str]:
         return [entry.name for entry in folder.iterdir() if entry.suffix in (".yaml", ".yml")]
     except OSError:
         return []
+
+
+def environments_in(file: FilePath) -> list[str]:
+    """The environments that a file has overlays for; none if it cannot be read."""
+    try:
+        found = read(file.read_bytes(), str(file)).value.get(ENVIRONMENTS, {})
+    except (OSError, SpecErrors):
+        return []
+    return list(found) if isinstance(found, Mapping) else []
 
 
 class Reuse:
@@ -151,6 +158,10 @@ class Reuse:
         """An error about a row as a whole."""
         return self._own.error((MATRIX, row), message, hint, key=True)
 
+    def at_matrix(self, message: str, hint: str | None = None) -> SpecError:
+        """An error about the matrix as a whole."""
+        return self._own.error((MATRIX,), message, hint, key=True)
+
     @cached_property
     def _starts(self) -> list[tuple[int, int]]:
         """Where the rows begin, and the keys behind the matrix."""
@@ -210,7 +221,7 @@ class Reuse:
             self._left -= 16 * nodes + characters
         if self._left < 0:
             message = "the pipelines of this matrix are too large together"
-            raise SpecErrors([self._own.error((MATRIX,), message, "split it into several files", key=True)])
+            raise SpecErrors([self.at_matrix(message, "split it into several files")])
 
 
 def _key_of(path: Path) -> Path:
