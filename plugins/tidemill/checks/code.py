@@ -97,12 +97,15 @@ def read_module(module: str, root: Path | None = None) -> Module | None:
     return _read(module, file, *_state(file)) if file is not None else None
 
 
-def origin(module: str, name: str, root: Path | None = None) -> Origin:
-    """Where a name of a module comes from; imports are followed as far as modules can be read.
+def origin(module: str, name: str, root: Path | None = None, *, within: str = "") -> Origin:
+    """Where a name of a module comes from; imports are followed as far as modules can be read, and with ``within``
+    only to the first module outside of that package.
 
     Raises what ``read_module`` raises.
     """
     for _ in range(_MAX_HOPS):
+        if within and module.partition(".")[0] != within:
+            return Origin(module, name)
         read = read_module(module, root)
         if read is None:
             return Origin(module, name, found=False)
@@ -120,7 +123,7 @@ def origin(module: str, name: str, root: Path | None = None) -> Origin:
         if name in read.assigned or (read.dynamic and (not read.exported or name in read.exported)):
             return Origin(module, name)
         for star in read.stars:
-            behind = origin(star, name, root) if star != module else Origin(star, name, found=False)
+            behind = origin(star, name, root, within=within) if star != module else Origin(star, name, found=False)
             if behind.found or module_file(star, root) is None:
                 return behind
         return Origin(module, name, found=False)
