@@ -14,7 +14,7 @@ from tidemill.plan.compile import compile_plan
 from tidemill.plan.schedule import explain_cron, is_tick, next_tick, previous_tick, ticks
 from tidemill.spec.document import Document
 from tidemill.spec.load import Sources, parse
-from tidemill.spec.models import PRESETS
+from tidemill.spec.timing import PRESETS
 from tidemill.spec.reader import read
 
 SPEC = """\

@@ -11,7 +11,9 @@ import yaml
 from pydantic import ValidationError
 
 from tests.spec.test_load import BASE, FULL
-from tidemill.spec.models import PRESETS, Cron, Owner, Section, Spec, field_at, model_at
+from tidemill.spec.models import Owner, Spec, field_at, model_at
+from tidemill.spec.section import Section
+from tidemill.spec.timing import PRESETS, Timing
 from tidemill.spec.units import Quota, Span
 
 MINIMAL: dict[str, Any] = yaml.safe_load(BASE)
@@ -43,7 +45,7 @@ def test_values_become_quantities() -> None:
     assert full.retrain is not None
     assert full.retrain.at_most == Quota(4, "year")
     assert full.start == datetime(2013, 7, 1, tzinfo=UTC)
-    assert isinstance(full.schedule, Cron)
+    assert isinstance(full.schedule, Timing)
     assert isinstance(full.owner, Owner)
 
 
@@ -162,7 +164,7 @@ def test_presets_are_cron_expressions_of_their_name() -> None:
 
 def test_a_path_leads_to_its_section_and_its_field() -> None:
     assert model_at(()) is Spec
-    assert model_at(("schedule",)) is Cron
+    assert model_at(("schedule",)) is Timing
     section = model_at(("promote", "when", "anything", "gain"))
     assert section is not None
     assert section.__name__ == "Gain"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Asset, BaseOperator, Param
 
-from tidemill.airflow.operators import StepOperator, approval
-from tidemill.plan.model import AssetPlan, DagPlan, Plan, TaskPlan
+from tidemill.airflow.operators import Placeholder, StepOperator, approval
+from tidemill.plan.model import AssetPlan, DagPlan, GroupPlan, Plan, SchedulePlan, TaskPlan
 from tidemill.project import Project
+
+if TYPE_CHECKING:
+    from tidemill.airflow.own import Builder
 
 
 class SpecDag(DAG):
@@ -26,45 +29,63 @@ class SpecDag(DAG):
             self.fileloc = self.spec_file
 
 
-class Placeholder(BaseOperator):
-    """Stands for a task in the process of another task of its DAG: the same id and edges, nothing to import."""
-
-    def execute(self, context: Any) -> None:
-        """Raises RuntimeError: a placeholder is never run."""
-        raise RuntimeError(f"{self.task_id} was built as a placeholder; its task_id was not in the parsing context")
-
-
-def build(plan: Plan, dag_plan: DagPlan, file: Path, project: Project, only: str | None = None) -> DAG:
+def build(
+    plan: Plan, dag_plan: DagPlan, file: Path, project: Project, only: str | None = None, *, lazy: bool = False
+) -> DAG:
     """The DAG of a plan.
 
-    ``only``: the one task that is built for real, in that task's own process; ``None`` builds all.
+    ``only``: the one task that is built for real, in that task's own process; ``None`` builds all. ``lazy``: the
+    user's functions are looked up when they are called, so that none of their modules is imported here.
+
+    Raises:
+        Unbuildable: a class or function of a step is not there.
     """
-    dag = SpecDag(
-        dag_id=dag_plan.dag_id,
-        description=plan.description.partition("\n")[0] or None,
-        schedule=_schedule(dag_plan),
-        start_date=_instant(dag_plan.schedule.start),
-        end_date=_instant(dag_plan.schedule.end),
-        catchup=dag_plan.schedule.catchup,
-        max_active_runs=1,
-        default_args={"owner": plan.owner},
-        owner_links={plan.owner: plan.owner_link} if plan.owner_link else {},
-        tags=[*plan.tags, "tidemill"],
-        doc_md=_doc(plan, dag_plan),
-    )
+    builder = None
+    if dag_plan.groups or any(task.own for task in dag_plan.tasks) or dag_plan.settings or dag_plan.defaults:
+        from tidemill.airflow.own import Builder
+
+        builder = Builder(project, lazy)
+    dag = SpecDag(**_dag_arguments(plan, dag_plan, builder))
     dag.spec_file = str(file)
-    tasks: dict[str, BaseOperator] = {}
+    if builder is not None:
+        builder.open(dag, dag_plan.groups)
+    tasks: dict[str, Any] = builder.tasks if builder is not None else {}
     for task in dag_plan.tasks:
-        if only is not None and task.task_id != only:
-            tasks[task.task_id] = Placeholder(task_id=task.task_id, dag=dag)
-        else:
+        real = only is None or task.task_id == only
+        if task.own is not None and builder is not None:
+            builder.task(task, real=real)
+        elif real:
             tasks[task.task_id] = _task(task, dag, dag_plan, plan, project)
-        for upstream in task.upstream:
-            tasks[task.task_id].set_upstream(tasks[upstream])
+        else:
+            tasks[task.task_id] = Placeholder(task_id=task.task_id, dag=dag)
+    nodes = {**builder.groups, **tasks} if builder is not None else tasks
+    for name, before in dag_plan.edges():
+        for upstream in before:
+            nodes[name].set_upstream(nodes[upstream])
     # After the tasks: each would otherwise keep a deep copy of the DAG's parameters, which takes a third of the time
     # to build a DAG, most of the time to store it, and half of its stored size. A run takes them from the DAG.
-    dag.params.update(_params())
+    dag.params.update(_params(dag_plan))
     return dag
+
+
+def _dag_arguments(plan: Plan, dag_plan: DagPlan, builder: Builder | None) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "dag_id": dag_plan.dag_id,
+        "description": plan.description.partition("\n")[0] or None,
+        "schedule": _schedule(dag_plan, builder),
+        "start_date": _instant(dag_plan.schedule.start),
+        "end_date": _instant(dag_plan.schedule.end),
+        "catchup": dag_plan.schedule.catchup,
+        "default_args": {"owner": plan.owner},
+        "owner_links": {plan.owner: plan.owner_link} if plan.owner_link else {},
+        "tags": [*plan.tags, "tidemill"],
+        "doc_md": _doc(plan, dag_plan),
+    }
+    if dag_plan.kind != "workflow":
+        arguments["max_active_runs"] = 1
+    if builder is not None:
+        arguments |= builder.of_dag(dag_plan, arguments)
+    return arguments
 
 
 def asset(plan: AssetPlan) -> Asset:
@@ -99,35 +120,61 @@ def _ancestors(task: TaskPlan, dag_plan: DagPlan) -> tuple[str, ...]:
     return tuple(t.task_id for t in dag_plan.tasks if t.task_id in found)
 
 
-def _schedule(dag_plan: DagPlan) -> Any:
+def _schedule(dag_plan: DagPlan, builder: Builder | None) -> Any:
     schedule = dag_plan.schedule
-    assets = [asset(a) for a in schedule.assets]
+    timetable = _timetable(schedule, builder)
+    assets: Any = [asset(a) for a in schedule.assets]
+    if schedule.condition is not None:
+        from tidemill.airflow.own import asset_of
+
+        assert builder is not None
+        assets = asset_of(schedule.condition, builder.project)
+    if timetable is None or not assets:
+        return timetable if timetable is not None else assets or None
+    from airflow.sdk import AssetOrTimeSchedule
+
+    return AssetOrTimeSchedule(timetable=timetable, assets=assets)
+
+
+def _timetable(schedule: SchedulePlan, builder: Builder | None) -> Any:
+    other = schedule.other
+    if other is not None and builder is not None:
+        return builder.timetable(other)
     if schedule.cron is None:
-        return assets or None
-    from airflow.sdk import AssetOrTimeSchedule, CronDataIntervalTimetable
+        return None
+    from airflow.sdk import CronDataIntervalTimetable
 
-    timetable = CronDataIntervalTimetable(schedule.cron, timezone=schedule.timezone)
-    return AssetOrTimeSchedule(timetable=timetable, assets=assets) if assets else timetable
+    return CronDataIntervalTimetable(schedule.cron, timezone=schedule.timezone)
 
 
-def _params() -> dict[str, Param]:
+def _params(dag_plan: DagPlan) -> dict[str, Param]:
     # Objects of their own for each DAG: what is given to a run is written into them.
-    return {
-        "as_of": Param(
-            None,
-            source="dag",
-            type=["null", "string"],
-            title="as_of",
-            description="The instant the run stands at, e.g. 2013-07-01. Empty: now, or the end of the pipeline.",
-        ),
-        "scheduled": Param(
-            False,
-            source="dag",
-            type="boolean",
-            title="scheduled",
-            description="Treat the run as the scheduled one of its as_of.",
-        ),
-    }
+    params = {name: _param(value) for name, value in dag_plan.params.items()}
+    if dag_plan.kind == "workflow":
+        return params
+    params["as_of"] = Param(
+        None,
+        source="dag",
+        type=["null", "string"],
+        title="as_of",
+        description="The instant the run stands at, e.g. 2013-07-01. Empty: now, or the end of the pipeline.",
+    )
+    params["scheduled"] = Param(
+        False,
+        source="dag",
+        type="boolean",
+        title="scheduled",
+        description="Treat the run as the scheduled one of its as_of.",
+    )
+    return params
+
+
+def _param(value: Any) -> Param:
+    if not isinstance(value, dict):
+        return Param(value, source="dag")
+    schema = dict(value)
+    default = {"default": schema.pop("default")} if "default" in schema else {}
+    return Param(**default, description=schema.pop("description", None), source="dag", **schema)
 
 
 def _doc(plan: Plan, dag_plan: DagPlan) -> str:
@@ -140,14 +187,16 @@ def _doc(plan: Plan, dag_plan: DagPlan) -> str:
         "",
     ]
     others = [d.dag_id for d in plan.dags if d.dag_id != dag_plan.dag_id]
+    of_model = dag_plan.kind != "workflow"
     rows = {
-        "Model": f"`{plan.model}`, alias `{plan.spec['promote']['alias']}`",
-        "Source": f"`{plan.spec['data']['source']}`",
+        "Model": f"`{plan.model}`, alias `{plan.spec['promote']['alias']}`" if of_model else "",
+        "Source": f"`{plan.spec['data']['source']}`" if of_model else "",
         "Spec": f"`{plan.file}` (hash `{plan.spec_hash}`; the Code tab shows it)",
         "See also": ", ".join(f"[{o}](/dags/{o})" for o in others),
     }
     lines += ["| | |", "| --- | --- |", *(f"| {name} | {text} |" for name, text in rows.items() if text), ""]
     lines += [f"- [{name}]({address})" for name, address in plan.links]
+    lines += ["", plan.spec.get("doc_md", "")]
     return "\n".join(lines).strip() + "\n"
 
 

@@ -34,6 +34,21 @@ _LINKED = frozenset({"train", "register", "promote"})
 """The steps whose task links to what it made in MLflow."""
 
 
+class Placeholder(BaseOperator):
+    """Stands for a task in the process of another task of its DAG: the same id and edges, nothing to import.
+
+    ``stub`` takes what the task is mapped over.
+    """
+
+    def __init__(self, *, stub: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.stub = stub
+
+    def execute(self, context: Any) -> None:
+        """Raises RuntimeError: a placeholder is never run."""
+        raise RuntimeError(f"{self.task_id} was built as a placeholder; its task_id was not in the parsing context")
+
+
 class StepOperator(BaseOperator):
     """Runs one step of a pipeline.
 
@@ -118,7 +133,7 @@ class StepOperator(BaseOperator):
             connections=connections,
             jobs=LocalJobs(),
             open_ledger=ledger_opener(connections, self.project),
-            trigger=_trigger(context),
+            trigger=trigger_facts(context),
             results={name: from_json(value) for name, value in values.items() if value and "record" in value},
             answer=values.get("approve"),
             log=logging.getLogger(f"tidemill.{self.step}"),
@@ -142,7 +157,8 @@ def _address(ctx: StepContext, record: Record) -> str | None:
         return None
 
 
-def _trigger(context: Context) -> TriggerFacts:
+def trigger_facts(context: Any) -> TriggerFacts:
+    """What Airflow knows of how a run was started."""
     from tidemill.steps.context import TriggerFacts
 
     run = context["dag_run"]

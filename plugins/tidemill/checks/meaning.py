@@ -1,4 +1,4 @@
-"""What can be said about a spec without leaving it."""
+"""What can be said about a spec's stages and names without leaving it."""
 
 from __future__ import annotations
 
@@ -6,105 +6,28 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from tidemill.plan.compile import cron_of, shifted
-from tidemill.plan.schedule import explain_cron
+from tidemill.checks import timing
 from tidemill.spec.document import Path
 from tidemill.spec.errors import SpecError, suggest
 from tidemill.spec.load import Sources
 from tidemill.spec.metrics import METRICS, names
-from tidemill.spec.models import PRESETS, Cron, Owner, Spec
+from tidemill.spec.models import Owner, Spec, Workflow
+from tidemill.spec.section import keys_of
 
 Check = Callable[[Spec, Sources], Iterator[SpecError]]
 _MAX_TAG = 100
 """Airflow keeps a tag in a column of this many characters."""
-_YEARS = range(1900, 2200)
-"""Beyond them neither time zones nor calendars are sure, and arithmetic falls off the ends of time."""
 _RESERVED_ALIAS = re.compile(r"latest|v[0-9]+", re.IGNORECASE)
 """What MLflow takes for a version instead of an alias."""
 
 
-def check(spec: Spec, sources: Sources) -> list[SpecError]:
+def check(spec: Workflow, sources: Sources) -> list[SpecError]:
     """Every mistake of meaning. A section that could not be read is ``None``; what needs it is not checked."""
-    return [error for one in _CHECKS for error in one(spec, sources)]
-
-
-def _schedules(spec: Spec, sources: Sources) -> Iterator[SpecError]:
-    bounds = list(_bounds_of_time(spec, sources))
-    yield from bounds
-    written: list[tuple[str | Cron | None, Path]] = [(spec.schedule, ("schedule",))]
-    if spec.monitor is not None:
-        written.append((spec.monitor.schedule, ("monitor", "schedule")))
-        if not sources.wrote("monitor", "schedule") and not sources.wrote("monitor", "window"):
-            yield sources.error(
-                ("monitor",),
-                'without a "schedule" there is no interval to judge',
-                "add `schedule: monthly`, or `window: 1 month` for runs by hand",
-                key=True,
-            )
-    for schedule, path in written:
-        wrong = list(_schedule(schedule, path, sources))
-        yield from wrong
-        if schedule is not None and not wrong and not bounds:
-            yield from _never(schedule, path, spec, sources)
-    if spec.catchup:
-        if not sources.wrote("schedule") and not sources.wrote("monitor", "schedule"):
-            yield sources.error(("catchup",), "there is no schedule to catch up with", "add `schedule:`")
-        elif not sources.wrote("start"):
-            yield sources.error(("catchup",), "catching up needs to know from when", "add `start:`")
-
-
-def _bounds_of_time(spec: Spec, sources: Sources) -> Iterator[SpecError]:
-    for name in ("start", "end"):
-        instant = getattr(spec, name)
-        if instant is not None and instant.year not in _YEARS:
-            yield sources.error((name,), f"expected a year from {_YEARS[0]} to {_YEARS[-1]}, got {instant.year}")
-    if spec.start is not None and spec.end is not None and spec.end < spec.start:
-        yield sources.error(("end",), "end is before start", "both are bounds of as_of, and belong to it")
-
-
-def _never(schedule: str | Cron, path: Path, spec: Spec, sources: Sources) -> Iterator[SpecError]:
-    """A schedule none of whose times lies between start and end."""
-    if spec.start is None or spec.end is None:
-        return
-    start, end = shifted(*cron_of(schedule), spec.start, spec.end)
-    if end is not None and end < start:
-        yield sources.error(
-            path, "none of its times lies between start and end", "move start or end, or run it oftener"
-        )
-
-
-def _schedule(written: str | Cron | None, path: Path, sources: Sources) -> Iterator[SpecError]:
-    if written is None or (isinstance(written, str) and written in PRESETS):
-        return
-    if isinstance(written, Cron):
-        yield from _timezone(written.timezone, (*path, "timezone"), sources)
-        path, expression = (*path, "cron"), written.cron
-        if expression in PRESETS:
-            hint = f'write "{PRESETS[expression]}"'
-            yield sources.error(path, f'"{expression}" is a preset, not a cron expression', hint)
-            return
-    else:
-        expression = written
-    if " " in expression.strip() or isinstance(written, Cron):
-        problem = explain_cron(expression)
-        if problem:
-            yield sources.error(path, problem, 'e.g. "0 3 * * 1" (Mondays at three)')
-        return
-    plain = expression.lstrip("@")
-    near = plain if plain in PRESETS else suggest(plain, PRESETS)
-    hint = f'did you mean "{near}"?' if near else f"presets: {', '.join(PRESETS)}; or a cron expression"
-    yield sources.error(path, f'unknown schedule "{expression}"', hint)
-
-
-def _timezone(name: str, path: Path, sources: Sources) -> Iterator[SpecError]:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        near = suggest(name, sorted(available_timezones()))
-        hint = f'did you mean "{near}"?' if near else "a name of the IANA database, e.g. Europe/Berlin"
-        yield sources.error(path, f'unknown time zone "{name}"', hint)
+    found = [*timing.check(spec, sources), *_names(spec, sources)]
+    if isinstance(spec, Spec):
+        found += [error for one in _CHECKS for error in one(spec, sources)]
+    return found
 
 
 def _evaluate(spec: Spec, sources: Sources) -> Iterator[SpecError]:
@@ -162,7 +85,7 @@ def _gates(spec: Spec, sources: Sources) -> Iterator[SpecError]:
         if not unknown and spec.evaluate is not None and metric not in spec.evaluate.metrics:
             yield sources.error(path, f'"{metric}" is not computed', "add it to evaluate.metrics", key=True)
         yield from _bounds(gate, path, sources)
-        if not any(sources.wrote(*path, condition) for condition in type(gate).model_fields):
+        if not any(sources.wrote(*path, condition) for condition in keys_of(type(gate))):
             yield sources.error(path, "no condition", "add at_least, at_most, gain or worst_slice", key=True)
         no_bound = not sources.wrote(*path, "at_least") and not sources.wrote(*path, "at_most")
         if gate.gain is not None and gate.gain.without_champion == "pass" and no_bound:
@@ -256,7 +179,7 @@ def _retrain(spec: Spec, sources: Sources) -> Iterator[SpecError]:
         )
 
 
-def _names(spec: Spec, sources: Sources) -> Iterator[SpecError]:
+def _names(spec: Workflow, sources: Sources) -> Iterator[SpecError]:
     """Names, as Airflow and MLflow take them."""
     for index, tag in enumerate(spec.tags or []):
         if not tag.strip() or len(tag) > _MAX_TAG:
@@ -269,7 +192,7 @@ def _names(spec: Spec, sources: Sources) -> Iterator[SpecError]:
     for path, address in addresses:
         if not _leads_somewhere(address):
             yield sources.error(path, f'"{address}" leads nowhere', "e.g. https://example.org/ops")
-    if spec.promote is not None and _RESERVED_ALIAS.fullmatch(spec.promote.alias):
+    if isinstance(spec, Spec) and spec.promote is not None and _RESERVED_ALIAS.fullmatch(spec.promote.alias):
         message = f'"{spec.promote.alias}" is a name that MLflow keeps for versions'
         yield sources.error(("promote", "alias"), message, "e.g. champion")
 
@@ -291,4 +214,4 @@ def _repeated(values: Sequence[str], path: Path, sources: Sources) -> Iterator[S
         seen.add(value)
 
 
-_CHECKS: tuple[Check, ...] = (_schedules, _evaluate, _gates, _monitor, _retrain, _names)
+_CHECKS: tuple[Check, ...] = (_evaluate, _gates, _monitor, _retrain)

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from tidemill.plan.model import AssetPlan, DagPlan, Kind, Plan, SchedulePlan, TaskPlan
+from tidemill.plan.graph import MONITOR_STAGES, Graph, Node, component, graph_of, in_order
+from tidemill.plan.model import AssetPlan, DagPlan, Kind, Plan, SchedulePlan, TaskPlan, Value
+from tidemill.plan.own import Typed, asset_of, callbacks_of, connect, group_of, settings_of, task_of
 from tidemill.plan.schedule import is_tick, next_tick, previous_tick
 from tidemill.spec.load import Sources
-from tidemill.spec.models import PRESETS, Cron, Owner, Spec
+from tidemill.spec.models import Owner, Spec, Workflow
+from tidemill.spec.steps import DeadlineSection
+from tidemill.spec.timing import CONTINUOUS, ONCE, PRESETS, Timing
 
+NOTHING: Typed = {}
 OWNER = "tidemill"
 """Shown as the owner of a pipeline that names none."""
 
@@ -21,17 +28,18 @@ _SINCE = datetime(2000, 1, 1, tzinfo=UTC)
 catch-up an early one changes nothing else."""
 
 
-def compile_plan(pipeline: str, spec: Spec, sources: Sources) -> Plan:
-    """The plan of a spec without mistakes."""
-    value = spec.model_dump(mode="json", exclude_none=True)
+Stage = tuple[str, tuple[str, ...], str]
+"""A stage's name, those before it, and the key that asks for it."""
+
+
+def compile_plan(pipeline: str, spec: Workflow, sources: Sources, typed: Typed = NOTHING) -> Plan:
+    """The plan of a spec without mistakes. ``typed``: the arguments of its steps, as the checks read them."""
+    value = spec.model_dump(mode="json", exclude_none=True, by_alias=True)
     owner = spec.owner
-    dags = [_training(pipeline, spec, sources)]
-    if spec.monitor is not None:
-        dags.append(_monitor(pipeline, spec, sources))
     return Plan(
         pipeline=pipeline,
         file=sources.file,
-        model=spec.promote.model or pipeline,
+        model=(spec.promote.model or pipeline) if isinstance(spec, Spec) else "",
         description=spec.description.strip(),
         owner=owner.name if isinstance(owner, Owner) else owner or OWNER,
         owner_link=owner.link if isinstance(owner, Owner) else None,
@@ -39,8 +47,172 @@ def compile_plan(pipeline: str, spec: Spec, sources: Sources) -> Plan:
         links=tuple(sorted(spec.links.items())),
         spec=value,
         spec_hash=hash_of(value),
-        dags=tuple(dags),
+        dags=tuple(_dags(pipeline, spec, sources, typed)),
     )
+
+
+def _dags(pipeline: str, spec: Workflow, sources: Sources, typed: Typed) -> Iterator[DagPlan]:
+    graph = full_graph(spec)
+    own = set(graph.nodes)
+    if not isinstance(spec, Spec):
+        yield _dag(pipeline, "workflow", _schedule(spec.schedule, spec, ()), [], graph, own, spec, sources, typed)
+        return
+    watching = own & in_monitor(graph)
+    assets = (retrain_asset(pipeline),) if spec.retrain and spec.retrain.triggers else ()
+    schedule = _schedule(spec.schedule, spec, assets)
+    stages = training_stages(spec)
+    yield _dag(pipeline, "training", schedule, stages, graph, own - watching, spec, sources, typed)
+    if spec.monitor is not None:
+        schedule, stages = _schedule(spec.monitor.schedule, spec, ()), monitor_stages(spec)
+        yield _dag(dag_id(pipeline, "monitor"), "monitor", schedule, stages, graph, watching, spec, sources, typed)
+
+
+def full_graph(spec: Workflow) -> Graph:
+    """The graph of a file's steps among the stages of both of its DAGs."""
+    stages = {}
+    if isinstance(spec, Spec):
+        stages = {name: before for name, before, _ in (*monitor_stages(spec), *training_stages(spec))}
+    graph = graph_of(spec.steps or {}, stages)
+    connect(graph)
+    if isinstance(spec, Spec):
+        watching = in_monitor(graph)
+        for node in graph.nodes.values():
+            if not graph.upstream[node.id] and node.group is None:
+                # Nothing of a run happens before it knows its instant, nor where the guard says no.
+                graph.depend(
+                    node.id, "as_of" if node.id in watching or _leads_to(graph, node.id, "retrain") else "retrain"
+                )
+    return graph
+
+
+def _leads_to(graph: Graph, node: str, stage: str) -> bool:
+    """Whether a stage waits for a step."""
+    open_ends, seen = list(graph.upstream[stage]), set()
+    while open_ends:
+        at = open_ends.pop()
+        if at == node:
+            return True
+        if at not in seen:
+            seen.add(at)
+            open_ends.extend(graph.upstream.get(at, ()))
+    return False
+
+
+def in_monitor(graph: Graph) -> set[str]:
+    """The steps that belong to the monitor's DAG: those connected with its stages, and what stands inside them."""
+    top = component(graph, (n for stage in MONITOR_STAGES for n in _beside(graph, stage)))
+    return {id for id, node in graph.nodes.items() if _outermost(graph, id) in top}
+
+
+def _beside(graph: Graph, stage: str) -> Iterator[str]:
+    yield from (_outermost(graph, name) for name in graph.upstream.get(stage, ()) if name in graph.nodes)
+    yield from (
+        _outermost(graph, name) for name, before in graph.upstream.items() if stage in before and name in graph.nodes
+    )
+
+
+def _outermost(graph: Graph, node: str) -> str:
+    while (group := graph.nodes[node].group) is not None:
+        node = group
+    return node
+
+
+def _dag(
+    name: str,
+    kind: Kind,
+    schedule: SchedulePlan,
+    stages: Sequence[Stage],
+    graph: Graph,
+    own: Set[str],
+    spec: Workflow,
+    sources: Sources,
+    typed: Typed,
+) -> DagPlan:
+    keys = {stage: key for stage, _, key in stages}
+    outlets = {"request": (retrain_asset(name.partition(".monitor")[0]),)} if kind == "monitor" else {}
+    tasks = []
+    for task in in_order(graph) if own else keys:
+        if task in own:
+            tasks.append(task_of(graph.nodes[task], graph, sources, typed))
+        elif task in keys:
+            file, line, _ = sources.place(tuple(keys[task].split(".")), key=True)
+            upstream = tuple(n for n in graph.upstream[task] if n in own or n in keys)
+            followers = _followers(graph) if task == "promote" else {}
+            tasks.append(TaskPlan(task, task, upstream, line, file, outlets.get(task, ()), followers=followers))
+    return DagPlan(
+        dag_id=name,
+        kind=kind,
+        schedule=schedule,
+        tasks=tuple(tasks),
+        groups=tuple(group_of(node, graph, typed) for node in _groups(graph) if node.id in own),
+        settings=_settings(spec, kind),
+        defaults=settings_of(spec.defaults),
+        params=spec.params if kind != "monitor" else {},
+    )
+
+
+def _groups(graph: Graph) -> list[Node]:
+    """The groups, from the outside in."""
+    return sorted((n for n in graph.nodes.values() if n.is_group), key=lambda n: (len(n.path), n.id))
+
+
+def _followers(graph: Graph) -> dict[str, list[str]]:
+    """The tasks right after ``promote``, by the outcome they follow; those of a group are its first ones."""
+    found: dict[str, list[str]] = {}
+    for node, outcome in sorted(graph.outcomes.items()):
+        tasks = [node]
+        if graph.nodes[node].is_group:
+            inside = {member.id for member in graph.members(node)}
+            tasks = [name for name in inside if inside.isdisjoint(graph.upstream[name])]
+        found.setdefault(outcome, []).extend(sorted(tasks))
+    return found
+
+
+_PLAIN = (
+    "max_active_runs",
+    "max_active_tasks",
+    "max_consecutive_failed_dag_runs",
+    "fail_fast",
+    "render_template_as_native_obj",
+    "template_searchpath",
+    "user_defined_macros",
+    "user_defined_filters",
+    "dag_display_name",
+    "is_paused_upon_creation",
+    "access_control",
+    "doc_md",
+)
+
+
+def _settings(spec: Workflow, kind: Kind) -> dict[str, Value]:
+    """What is set of the DAG itself, by Airflow's names. The monitor's DAG has no name of its own, and no runs
+    that would be late."""
+    found: dict[str, Value] = {
+        name: value for name in _PLAIN if (value := getattr(spec, name)) not in (None, False, {})
+    }
+    if spec.dagrun_timeout is not None:
+        found["dagrun_timeout"] = {"$timedelta": spec.dagrun_timeout.total_seconds()}
+    for name in ("on_success", "on_failure"):
+        if (value := getattr(spec, name)) is not None:
+            found[f"{name}_callback"] = callbacks_of(value)
+    if kind == "monitor":
+        found.pop("dag_display_name", None)
+    elif spec.deadline is not None:
+        found["deadline"] = [
+            _deadline(d) for d in (spec.deadline if isinstance(spec.deadline, list) else [spec.deadline])
+        ]
+    return found
+
+
+def _deadline(deadline: DeadlineSection) -> dict[str, Value]:
+    return {
+        "name": deadline.name,
+        "reference": deadline.reference,
+        "interval": deadline.interval.total_seconds(),
+        "callback": deadline.callback,
+        "notifier": deadline.notifier,
+        "with": deadline.with_,
+    }
 
 
 def hash_of(value: Any) -> str:
@@ -54,17 +226,18 @@ def retrain_asset(pipeline: str) -> AssetPlan:
     return AssetPlan(f"{pipeline}.retrain", f"tidemill://{pipeline}/retrain")
 
 
-def _training(pipeline: str, spec: Spec, sources: Sources) -> DagPlan:
-    steps: list[tuple[str, tuple[str, ...], str]] = [
+def training_stages(spec: Spec) -> list[Stage]:
+    """The stages of the training DAG, in order."""
+    stages: list[Stage] = [
         ("as_of", (), "tidemill"),
         ("retrain", ("as_of",), "retrain" if spec.retrain else "schedule" if spec.schedule else "tidemill"),
         ("data", ("retrain",), "data"),
     ]
     checked = "data"
     if spec.data.expect:
-        steps.append(("validate", ("data",), "data.expect"))
+        stages.append(("validate", ("data",), "data.expect"))
         checked = "validate"
-    steps += [
+    stages += [
         ("train", (checked,), "train"),
         ("reference", (checked,), "monitor.drift" if spec.monitor and spec.monitor.drift else "data"),
         ("evaluate", ("train",), "evaluate"),
@@ -76,61 +249,65 @@ def _training(pipeline: str, spec: Spec, sources: Sources) -> DagPlan:
     ]
     gated = "register"
     if spec.promote.approval == "manual":
-        steps.append(("approve", ("register",), "promote.approval"))
+        stages.append(("approve", ("register",), "promote.approval"))
         gated = "approve"
-    steps.append(("promote", (gated,), "promote"))
-    assets = (retrain_asset(pipeline),) if spec.retrain and spec.retrain.triggers else ()
-    schedule = _schedule(spec.schedule, spec, assets)
-    return DagPlan(pipeline, "training", schedule, _tasks(steps, sources))
+    return [*stages, ("promote", (gated,), "promote")]
 
 
-def _monitor(pipeline: str, spec: Spec, sources: Sources) -> DagPlan:
-    assert spec.monitor is not None
-    steps: list[tuple[str, tuple[str, ...], str]] = [
-        ("as_of", (), "monitor"),
-        ("monitor", ("as_of",), "monitor"),
-    ]
-    outlets: dict[str, tuple[AssetPlan, ...]] = {}
+def monitor_stages(spec: Spec) -> list[Stage]:
+    """The stages of the monitor's DAG, in order; none if the file asks for none."""
+    if spec.monitor is None:
+        return []
+    stages: list[Stage] = [("as_of", (), "monitor"), ("monitor", ("as_of",), "monitor")]
     if spec.retrain and spec.retrain.triggers:
-        steps.append(("request", ("monitor",), "retrain.triggers"))
-        outlets = {"request": (retrain_asset(pipeline),)}
-    schedule = _schedule(spec.monitor.schedule, spec, ())
-    return DagPlan(dag_id(pipeline, "monitor"), "monitor", schedule, _tasks(steps, sources, outlets))
+        stages.append(("request", ("monitor",), "retrain.triggers"))
+    return stages
 
 
 def dag_id(pipeline: str, kind: Kind) -> str:
     """The id of a pipeline's DAG."""
-    return pipeline if kind == "training" else f"{pipeline}.{kind}"
+    return f"{pipeline}.{kind}" if kind == "monitor" else pipeline
 
 
-def _tasks(
-    steps: list[tuple[str, tuple[str, ...], str]],
-    sources: Sources,
-    outlets: dict[str, tuple[AssetPlan, ...]] | None = None,
-) -> tuple[TaskPlan, ...]:
-    tasks = []
-    for step, upstream, path in steps:
-        file, line, _ = sources.place(tuple(path.split(".")), key=True)
-        tasks.append(TaskPlan(step, step, upstream, line, file, (outlets or {}).get(step, ())))
-    return tuple(tasks)
-
-
-def _schedule(written: str | Cron | None, spec: Spec, assets: tuple[AssetPlan, ...]) -> SchedulePlan:
-    first, last = spec.start, spec.end
-    if written is None:
-        return SchedulePlan(assets=assets, first=_text(first), last=_text(last))
-    cron, timezone = cron_of(written)
-    start, end = shifted(cron, timezone, first, last)
-    return SchedulePlan(
-        cron=cron,
-        timezone=timezone,
+def _schedule(written: str | Timing | None, spec: Workflow, assets: tuple[AssetPlan, ...]) -> SchedulePlan:
+    plan = SchedulePlan(
         assets=assets,
-        first=_text(first),
-        last=_text(last),
-        start=_text(start),
-        end=_text(end),
-        catchup=spec.catchup,
+        first=_text(spec.start),
+        last=_text(spec.end),
+        condition=_condition(written) if isinstance(written, Timing) and written.assets is not None else None,
     )
+    if written is None:
+        return plan
+    ticks = cron_of(written)
+    if ticks is None:
+        start, end = spec.start or _SINCE, spec.end
+    else:
+        start, end = shifted(*ticks, spec.start, spec.end)
+        plan = replace(plan, cron=ticks[0], timezone=ticks[1])
+    return replace(plan, other=other_of(written), start=_text(start), end=_text(end), catchup=spec.catchup)
+
+
+def other_of(written: str | Timing | None) -> dict[str, Value] | None:
+    """The plan's form of a schedule whose runs are not the intervals of a cron expression."""
+    if isinstance(written, str):
+        return {"preset": f"@{written}"} if written in (ONCE, CONTINUOUS) else None
+    if written is None:
+        return None
+    if written.every is not None:
+        return {"every": written.every.total_seconds(), "data_interval": written.data_interval}
+    if written.timetable is not None:
+        return {"class": written.timetable, "with": written.with_}
+    if isinstance(written.cron, list) or (written.cron is not None and not written.data_interval):
+        crons = written.cron if isinstance(written.cron, list) else [written.cron]
+        return {"crons": [PRESETS.get(cron, cron) for cron in crons], "timezone": written.timezone}
+    return None
+
+
+def _condition(written: Timing) -> dict[str, Value]:
+    if isinstance(written.assets, list):
+        return {"all": [asset_of(item) for item in written.assets]}
+    assert written.assets is not None
+    return asset_of(written.assets)
 
 
 @lru_cache(maxsize=1024)
@@ -149,11 +326,13 @@ def shifted(
     return start, end
 
 
-def cron_of(written: str | Cron) -> tuple[str, str]:
-    """Cron expression and time zone of a schedule as it is written."""
-    if isinstance(written, Cron):
-        return written.cron, written.timezone
-    return PRESETS.get(written, written), "UTC"
+def cron_of(written: str | Timing | None) -> tuple[str, str] | None:
+    """Cron expression and time zone of a schedule with data intervals by one; ``None`` if it is another one."""
+    if isinstance(written, str):
+        return None if written in (ONCE, CONTINUOUS) else (PRESETS.get(written, written), "UTC")
+    if written is None or not isinstance(written.cron, str) or not written.data_interval:
+        return None
+    return PRESETS.get(written.cron, written.cron), written.timezone
 
 
 def _text(instant: datetime | None) -> str | None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["training", "monitor"]
+Kind = Literal["training", "monitor", "workflow"]
+
+Value = Any
+"""A JSON value. Where it is an argument, an object with one of these keys stands for more than itself:
+``$timedelta`` (seconds), ``$datetime`` (ISO 8601), ``$function`` (``module:function``), ``$object`` (a class,
+its ``with`` and ``args`` beside it), ``$output`` (``[task, field or None]``), ``$each`` (an argument of the group)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +27,10 @@ class SchedulePlan:
     """When a DAG runs. Instants are ISO 8601 in UTC.
 
     ``first`` and ``last`` bound ``as_of``, inclusive; ``start`` and ``end`` are the same bounds moved back by
-    one data interval, as Airflow counts them.
+    one data interval, as Airflow counts them. ``cron`` is the schedule whose runs have data intervals; every other
+    one is ``other``: ``{"preset"}``, ``{"crons", "timezone"}``, ``{"every", "data_interval"}`` (seconds), or
+    ``{"class", "with"}``. ``condition`` is an expression of assets: ``{"asset"}``, ``{"alias"}``, ``{"any"}``,
+    ``{"all"}``.
     """
 
     cron: str | None = None
@@ -32,11 +41,40 @@ class SchedulePlan:
     start: str | None = None
     end: str | None = None
     catchup: bool = False
+    other: dict[str, Value] | None = None
+    condition: dict[str, Value] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """What a task of the user's own is built from.
+
+    ``target`` is the operator's class, or the function with its ``decorator``; ``arguments`` are theirs, ``options``
+    the decorator's, ``settings`` Airflow's own. ``expand``: argument → values, or values that are each the arguments
+    of one instance. ``of``: the setups that a teardown belongs to.
+    """
+
+    target: str
+    decorator: str | None = None
+    arguments: dict[str, Value] = field(default_factory=dict)
+    options: dict[str, Value] = field(default_factory=dict)
+    settings: dict[str, Value] = field(default_factory=dict)
+    expand: Value = None
+    inlets: tuple[Value, ...] = ()
+    outlets: tuple[Value, ...] = ()
+    setup: bool = False
+    teardown: bool = False
+    of: tuple[str, ...] = ()
+    fail_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class TaskPlan:
-    """One task: the step it runs, what it waits for, and where the spec asks for it."""
+    """One task: the stage it runs, or the step of the user's; what it waits for, and where the spec asks for it.
+
+    ``upstream`` names tasks and groups. ``followers``, of the task ``promote`` alone: outcome → the tasks that run
+    after it.
+    """
 
     task_id: str
     step: str
@@ -44,16 +82,45 @@ class TaskPlan:
     line: int
     file: str
     outlets: tuple[AssetPlan, ...] = ()
+    group: str | None = None
+    own: StepPlan | None = None
+    followers: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPlan:
+    """A group of tasks; ``group_id`` and ``parent`` are full ids."""
+
+    group_id: str
+    upstream: tuple[str, ...]
+    parent: str | None = None
+    prefix: bool = True
+    defaults: dict[str, Value] = field(default_factory=dict)
+    expand: Value = None
+    tooltip: str = ""
+    display_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class DagPlan:
-    """One DAG, its tasks in topological order."""
+    """One DAG, its tasks in topological order, its groups from the outside in.
+
+    ``settings`` are arguments of Airflow's DAG by its names, ``defaults`` its default arguments of tasks.
+    """
 
     dag_id: str
     kind: Kind
     schedule: SchedulePlan
     tasks: tuple[TaskPlan, ...]
+    groups: tuple[GroupPlan, ...] = ()
+    settings: dict[str, Value] = field(default_factory=dict)
+    defaults: dict[str, Value] = field(default_factory=dict)
+    params: dict[str, Value] = field(default_factory=dict)
+
+    def edges(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Each group and task by id, with those right before it."""
+        yield from ((group.group_id, group.upstream) for group in self.groups)
+        yield from ((task.task_id, task.upstream) for task in self.tasks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +128,7 @@ class Plan:
     """Everything one spec makes.
 
     ``spec`` is the spec with its defaults, as JSON; ``spec_hash`` its SHA-256 (16 hexadecimal digits),
-    independent of key order, comments and where a value was inherited from.
+    independent of key order, comments and where a value was inherited from. ``model`` is empty for a workflow.
     """
 
     pipeline: str
@@ -104,16 +171,34 @@ def _fields(value: Any) -> dict[str, Any]:
 
 def _dag_json(dag: DagPlan) -> dict[str, Any]:
     schedule = {**_fields(dag.schedule), "assets": [_fields(a) for a in dag.schedule.assets]}
-    tasks = [{**_fields(t), "outlets": [_fields(a) for a in t.outlets]} for t in dag.tasks]
-    return {**_fields(dag), "schedule": schedule, "tasks": tasks}
+    tasks = [_task_json(t) for t in dag.tasks]
+    return {**_fields(dag), "schedule": schedule, "tasks": tasks, "groups": [_fields(g) for g in dag.groups]}
+
+
+def _task_json(task: TaskPlan) -> dict[str, Any]:
+    value = {**_fields(task), "outlets": [_fields(a) for a in task.outlets]}
+    if task.own is not None:
+        value["own"] = _fields(task.own)
+    return value
 
 
 def _dag(value: dict[str, Any]) -> DagPlan:
     schedule = {**value["schedule"], "assets": _assets(value["schedule"]["assets"])}
-    tasks = tuple(
-        TaskPlan(**{**t, "upstream": tuple(t["upstream"]), "outlets": _assets(t["outlets"])}) for t in value["tasks"]
+    return DagPlan(
+        **{
+            **value,
+            "schedule": SchedulePlan(**schedule),
+            "tasks": tuple(_task(t) for t in value["tasks"]),
+            "groups": tuple(GroupPlan(**{**g, "upstream": tuple(g["upstream"])}) for g in value["groups"]),
+        }
     )
-    return DagPlan(value["dag_id"], value["kind"], SchedulePlan(**schedule), tasks)
+
+
+def _task(value: dict[str, Any]) -> TaskPlan:
+    own = value["own"]
+    if own is not None:
+        own = StepPlan(**{**own, **{name: tuple(own[name]) for name in ("inlets", "outlets", "of")}})
+    return TaskPlan(**{**value, "upstream": tuple(value["upstream"]), "outlets": _assets(value["outlets"]), "own": own})
 
 
 def _assets(value: list[dict[str, str]]) -> tuple[AssetPlan, ...]:

@@ -12,6 +12,8 @@ from tidemill.spec.errors import SpecError, suggest
 from tidemill.spec.fields import FORMS
 from tidemill.spec.models import Spec, field_at, model_at
 from tidemill.spec.scalars import plain
+from tidemill.spec.section import keys_of
+from tidemill.spec.steps import STEP_KINDS
 from tidemill.spec.units import UnitError
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def explain(
     paths = [path_of(error["loc"], value) for error in found]
     # A misspelt key is one mistake, not one unknown and one missing key.
     unknown = [path for path, error in zip(paths, found, strict=True) if error["type"] == "extra_forbidden"]
-    meant = {(*path[:-1], near) for path in unknown if (near := _near(path))}
+    meant = {(*path[:-1], near) for path in unknown if (near := _near(path, value))}
     for path, error in zip(paths, found, strict=True):
         if error["type"] == "extra_forbidden":
             yield _unknown_key(sources, path)
@@ -51,7 +53,7 @@ def explain(
             if path not in meant and path not in empty:
                 yield _missing(sources, path)
         elif error["type"] != "too_short" or not any(e[: len(path)] == path for e in empty):
-            message, hint = _wrong_value(error, path)
+            message, hint = _wrong_value(error, path, value)
             yield sources.error(path, message, hint)
 
 
@@ -89,30 +91,31 @@ def describe(value: Any) -> str:
 
 def no_value(sources: Sources, path: Path) -> SpecError:
     """The error of a key without a value."""
-    field, model = field_at(path), model_at(path)
-    hint = _example(path) or (f"its keys: {', '.join(model.model_fields)}" if model else "write one")
+    value = sources.merged
+    field, model = field_at(path, value), model_at(path, value)
+    hint = _example(path, value) or (f"its keys: {', '.join(keys_of(model))}" if model else "write one")
     optional = field is None or not field.is_required()
     return sources.error(path, "no value", f"{hint}; or remove the key" if optional else hint, key=True)
 
 
 def _missing(sources: Sources, path: Path) -> SpecError:
-    key, values = path[-1], _examples(path)
+    key, values = path[-1], _examples(path, sources.merged)
     hint = "add " + " or ".join(f"`{key}: {value}`" for value in values) if values else f"add `{key}:`"
     return sources.error(path[:-1], f'missing key "{key}"', hint, key=True)
 
 
-def _example(path: Path) -> str | None:
+def _example(path: Path, value: Any) -> str | None:
     """What could be written at a path, as a hint; else what the key is for."""
-    if values := _examples(path):
+    if values := _examples(path, value):
         return f"e.g. {values[0]}"
-    field = field_at(path)
+    field = field_at(path, value)
     text = (field.description or "") if field else ""
     return f"{text[:1].lower()}{text[1:].rstrip('.')}" or None
 
 
-def _examples(path: Path) -> list[str]:
+def _examples(path: Path, value: Any) -> list[str]:
     """What could be written at a path: each of a few choices, or an example."""
-    field = field_at(path)
+    field = field_at(path, value)
     if field is None:
         return []
     if get_origin(field.annotation) is Literal:
@@ -130,39 +133,42 @@ def flow(value: Any) -> str:
     return f'"{text}"' if isinstance(value, str) and ("*" in text or ": " in text) else text
 
 
-def _near(path: Path) -> str | None:
+def _near(path: Path, value: Any) -> str | None:
     """The key that an unknown one was probably meant to be."""
-    model = model_at(path[:-1])
-    return None if model is None or later.key(path) else suggest(str(path[-1]), model.model_fields)
+    model = model_at(path[:-1], value)
+    return None if model is None or later.key(path) else suggest(str(path[-1]), keys_of(model))
 
 
 def _unknown_key(sources: Sources, path: Path) -> SpecError:
     planned = later.key(path)
     if planned:
         return sources.error(path, planned, later.HINT, key=True)
-    key, near, model = str(path[-1]), _near(path), model_at(path[:-1])
+    value = sources.merged
+    key, near, model = str(path[-1]), _near(path, value), model_at(path[:-1], value)
     if near:
         hint: str | None = f'did you mean "{near}"?'
     elif elsewhere := _sections_with(key, path[:-1]):
         hint = f"`{key}` belongs to {' or '.join(elsewhere)}"
     else:
-        hint = f"known keys: {', '.join(model.model_fields)}" if model else None
+        hint = f"known keys: {', '.join(keys_of(model))}" if model else None
     return sources.error(path, f'unknown key "{key}"', hint, key=True, shown=path[:-1])
 
 
 def _sections_with(key: str, parent: Path) -> list[str]:
     """The top-level sections that have a key of this name."""
-    sections = ((name, model_at((name,))) for name in Spec.model_fields if (name,) != parent)
-    return [name for name, model in sections if model is not None and key in model.model_fields]
+    sections = ((name, model_at((name,))) for name in keys_of(Spec) if (name,) != parent)
+    return [name for name, model in sections if model is not None and key in keys_of(model)]
 
 
-def _wrong_value(error: Mapping[str, Any], path: Path) -> Words:
+def _wrong_value(error: Mapping[str, Any], path: Path, value: Any) -> Words:
     kind, given, context = error["type"], error.get("input"), error.get("ctx") or {}
     planned = later.value(path, given)
     if planned:
-        return planned, _instead(context) or _example(path)
+        return planned, _instead(context) or _example(path, value)
+    if kind == "union_tag_not_found" and isinstance(given, Mapping):
+        return _no_kind(given)
     if kind in _EXPECTED:
-        return f"expected {_EXPECTED[kind]}, got {describe(given)}", _what_to_write(kind, given, path)
+        return f"expected {_EXPECTED[kind]}, got {describe(given)}", _what_to_write(kind, given, path, value)
     if kind == "literal_error":
         return _wrong_choice(context, given, path)
     if kind == "value_error":
@@ -170,14 +176,21 @@ def _wrong_value(error: Mapping[str, Any], path: Path) -> Words:
     if kind == "string_pattern_mismatch":
         return f"expected {FORMS[context['pattern']]}, got {describe(given)}", None
     if kind in {"too_short", "string_too_short"}:
-        return "must not be empty", _example(path)
+        return "must not be empty", _example(path, value)
     for limit, words in _LIMITS.items():
         if limit in context:
             return f"must be {words} {context[limit]:g}, is {given}", None
     return f"{error['msg']}, got {describe(given)}", None
 
 
-def _what_to_write(kind: str, given: Any, path: Path) -> str | None:
+def _no_kind(given: Mapping[str, Any]) -> Words:
+    """A step that does not say what it is."""
+    near = next(((key, kind) for key in given if (kind := suggest(key, STEP_KINDS))), None)
+    hint = f'did you mean "{near[1]}" for "{near[0]}"?' if near else "e.g. operator: BashOperator"
+    return f"a step has one of {', '.join(STEP_KINDS)}", hint
+
+
+def _what_to_write(kind: str, given: Any, path: Path, value: Any) -> str | None:
     """The hint for a value of the wrong type."""
     if kind == "string_type" and isinstance(given, int | float):
         return "put it in quotes"
@@ -194,9 +207,9 @@ def _what_to_write(kind: str, given: Any, path: Path) -> str | None:
     if kind == "list_type" and isinstance(given, str | int | float):
         return f"write [{given}]"
     if kind in {"model_type", "model_attributes_type"}:
-        model = model_at(path)
-        return f"its keys: {', '.join(model.model_fields)}" if model else None
-    return _example(path)
+        model = model_at(path, value)
+        return f"its keys: {', '.join(keys_of(model))}" if model else None
+    return _example(path, value)
 
 
 def _wrong_choice(context: Mapping[str, Any], given: Any, path: Path) -> Words:

@@ -12,6 +12,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     Discriminator,
+    Field,
     PlainSerializer,
     PlainValidator,
     StringConstraints,
@@ -26,12 +27,14 @@ _CODE = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 _NAME = r"^[A-Za-z0-9_-]{1,200}$"
 _ALIAS = r"^[A-Za-z][A-Za-z0-9_-]{0,99}$"
 _ADDRESS = r"^(https?://|mailto:)\S+$"
+_CLASS = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
 
 FORMS: Mapping[str, str] = {
     _CODE: "module:function, such as include.flights.train:train",
     _NAME: 'a name of letters, digits, "_" and "-" (at most 200)',
     _ALIAS: 'a name of letters, digits, "_" and "-" that begins with a letter (at most 100)',
     _ADDRESS: "an address that begins with https://, http:// or mailto:",
+    _CLASS: "a class with its module, such as airflow.providers.standard.operators.bash.BashOperator",
 }
 """What a text must look like, in words, by the pattern that asks for it."""
 
@@ -72,6 +75,14 @@ def _shape_of(value: Any) -> str | None:
     return "text" if isinstance(value, str) else "mapping" if isinstance(value, Mapping | BaseModel) else None
 
 
+def one_or_many(item: Any) -> Any:
+    """A value, or a list of such values: the shape decides, so that an error speaks of that one only."""
+    return Annotated[
+        Annotated[item, Tag("one")] | Annotated[list[item], Tag("many"), Field(min_length=1)],
+        Discriminator(lambda value: "many" if isinstance(value, list) else "one"),
+    ]
+
+
 Number = Annotated[float, AfterValidator(_finite)]
 
 if TYPE_CHECKING:
@@ -85,6 +96,7 @@ if TYPE_CHECKING:
     Name = str
     Alias = str
     Address = str
+    ClassName = str
     Metric = str
 else:
     Duration = Annotated[
@@ -116,5 +128,6 @@ else:
     Name = Annotated[str, StringConstraints(pattern=_NAME)]
     Alias = Annotated[str, StringConstraints(pattern=_ALIAS)]
     Address = Annotated[str, StringConstraints(pattern=_ADDRESS)]
+    ClassName = Annotated[str, StringConstraints(pattern=_CLASS)]
     # Which metrics there are is a check of meaning, which knows the task; the schema lists them for editors.
     Metric = Annotated[str, WithJsonSchema({"type": "string", "enum": list(METRICS)})]

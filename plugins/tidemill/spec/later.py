@@ -12,11 +12,6 @@ HINT = "remove it; see docs/language.md for what this version reads"
 _KEYS = {
     ("score",): "scoring with the champion",
     ("deploy",): "deployment",
-    ("steps",): "steps of one's own",
-    ("matrix",): "many pipelines from one file",
-    ("uses",): "templates of pipelines",
-    ("with",): "templates of pipelines",
-    ("vars",): "variables",
     ("budget",): "budgets",
     ("search",): "hyperparameter search",
     ("platform", "region"): "platforms with regions",
@@ -25,7 +20,6 @@ _KEYS = {
     ("platform", "bucket"): "platforms with buckets",
     ("platform", "project"): "platforms with credentials",
     ("platform", "namespace"): "platforms with namespaces",
-    ("schedule", "assets"): "schedules by assets",
     ("monitor", "schedule", "assets"): "schedules by assets",
     ("train", "service"): "training on a cloud service",
     ("train", "image"): "training in a container image",
@@ -60,6 +54,4 @@ def value(path: Path, given: Any) -> str | None:
     names = tuple(str(part) for part in path if isinstance(part, str))
     if isinstance(given, str) and given in _VALUES.get(names, ()):
         return f'not in Tidemill {__version__}: "{given}"'
-    if isinstance(given, list) and names[-1:] == ("schedule",):
-        return f"not in Tidemill {__version__}: schedules by assets"
     return None

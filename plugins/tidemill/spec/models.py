@@ -6,9 +6,10 @@ them. A value keeps its unit (``5 months``) in ``model_dump(mode="json")`` and i
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic.fields import FieldInfo
 
 from tidemill.spec.fields import (
@@ -24,27 +25,14 @@ from tidemill.spec.fields import (
     Share,
     Size,
     Span,
+    one_or_many,
     text_or_mapping,
 )
-
-PRESETS = {
-    "hourly": "0 * * * *",
-    "daily": "0 0 * * *",
-    "weekly": "0 0 * * 0",
-    "monthly": "0 0 1 * *",
-    "quarterly": "0 0 1 */3 *",
-    "yearly": "0 0 1 1 *",
-}
-"""The schedules that have a name, as cron expressions."""
+from tidemill.spec.section import Section, keys_of
+from tidemill.spec.steps import Callbacks, DeadlineSection, Names, Settings, Step, kind_of
+from tidemill.spec.timing import NAMED, Schedule
 
 Trigger = Literal["drift", "performance"]
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are errors, values are what they are written as."""
-
-    # Built when first used: each section by itself at import, and again as a part of the spec, takes longer.
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True, defer_build=True)
 
 
 class Owner(Section):
@@ -54,21 +42,12 @@ class Owner(Section):
     link: Address = Field(description="`https://…` or `mailto:…`.", examples=["https://example.org/ops"])
 
 
-class Cron(Section):
-    """A cron expression in a time zone."""
-
-    cron: str = Field(
-        description="Five fields: minute, hour, day of month, month, day of week.", examples=["0 3 * * 1"]
-    )
-    timezone: str = Field(default="UTC", description="An IANA time zone, e.g. `Europe/Berlin`.")
-
-
 if TYPE_CHECKING:
-    Schedule = str | Cron
     Owned = str | Owner
+    Deadlines = DeadlineSection | list[DeadlineSection]
 else:
-    Schedule = text_or_mapping(Cron, {"anyOf": [{"enum": list(PRESETS)}, {"pattern": r"^\S+( +\S+){4}$"}]})
     Owned = text_or_mapping(Owner, {"minLength": 1})
+    Deadlines = one_or_many(DeadlineSection)
 
 
 class Platform(Section):
@@ -254,8 +233,8 @@ class Retrain(Section):
     min_rows: int | None = Field(default=None, ge=1, description="Fewer training rows than this: no training.")
 
 
-class Spec(Section):
-    """One pipeline: the whole of a file under `dags/`."""
+class Workflow(Section):
+    """A DAG of steps alone: the whole of a file under `dags/`."""
 
     tidemill: Literal[1] = Field(description="The language's version.")
     description: str = Field(default="", description="One or more sentences, shown in Airflow.")
@@ -270,12 +249,73 @@ class Spec(Section):
     )
     schedule: Schedule | None = Field(
         default=None,
-        description=f"A preset ({', '.join(PRESETS)}), a cron expression, or `{{cron, timezone}}`.",
+        description=f"A word ({', '.join(NAMED)}), a cron expression, or a mapping of time and assets.",
         examples=["monthly", "0 3 * * 1"],
     )
     start: Instant | None = Field(default=None, description="The first `as_of`, inclusive.")
     end: Instant | None = Field(default=None, description="The last `as_of`, inclusive.")
     catchup: bool = Field(default=False, description="Run the intervals that were missed.")
+    params: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What a person may set when a run is started by hand: name → default, or a JSON Schema with "
+        "`default`.",
+        examples=[{"country": {"type": "string", "default": "dk", "enum": ["dk", "no"]}}],
+    )
+    defaults: Settings | None = Field(
+        default=None, description="Settings for all tasks.", examples=[{"retries": 2, "retry_delay": "5 min"}]
+    )
+    steps: dict[Name, Step] = Field(
+        default_factory=dict,
+        description="Operators and functions of your own, by name.",
+        examples=[{"notify": {"operator": "BashOperator", "with": {"bash_command": "echo hello"}}}],
+    )
+    max_active_runs: int | None = Field(default=None, ge=1, description="How many runs may be under way at once.")
+    max_active_tasks: int | None = Field(default=None, ge=1, description="How many tasks of it may run at once.")
+    max_consecutive_failed_dag_runs: int | None = Field(
+        default=None, ge=1, description="After this many failed runs in a row the DAG is paused."
+    )
+    dagrun_timeout: Duration | None = Field(default=None, description="After this a run is stopped and fails.")
+    deadline: Deadlines | None = Field(
+        default=None,
+        description="When a run is late, and who is told.",
+        examples=[{"interval": "2 h", "callback": "include.alerts:late"}],
+    )
+    on_success: Callbacks | None = Field(default=None, description="Called when a run has succeeded.")
+    on_failure: Callbacks | None = Field(
+        default=None, description="Called when a run has failed.", examples=[{"callback": "include.alerts:page"}]
+    )
+    fail_fast: bool = Field(default=False, description="The first failed task stops the run.")
+    render_template_as_native_obj: bool = Field(
+        default=False, description="Templates give numbers, lists and mappings instead of text."
+    )
+    template_searchpath: Names | None = Field(
+        default=None,
+        description="Folders in which files of templates (SQL, scripts) are looked for; relative to the project.",
+        examples=[["include/sql"]],
+    )
+    user_defined_macros: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Names for templates: name → value, or `{$function: module:function}`.",
+        examples=[{"greeting": "hello"}],
+    )
+    user_defined_filters: dict[str, Code] = Field(
+        default_factory=dict,
+        description="Filters for templates: name → `module:function`.",
+        examples=[{"euro": "include.format:euro"}],
+    )
+    dag_display_name: str | None = Field(default=None, min_length=1, description="Shown instead of the id.")
+    doc_md: str | None = Field(default=None, min_length=1, description="More documentation, as Markdown.")
+    is_paused_upon_creation: bool | None = Field(default=None, description="Whether a new DAG waits to be switched on.")
+    access_control: dict[str, Any] | None = Field(
+        default=None,
+        description="Role → permissions, where the auth manager reads them from the DAG.",
+        examples=[{"analysts": ["can_read"]}],
+    )
+
+
+class Spec(Workflow):
+    """One pipeline: the whole of a file under `dags/`."""
+
     platform: Platform = Field(description="Where the pipeline's work runs.", examples=[{"provider": "local"}])
     data: Data = Field(
         description="The source, the rows of it that a run sees, and what is expected of them.",
@@ -309,37 +349,70 @@ class Spec(Section):
     )
 
 
-def model_at(path: tuple[str | int, ...]) -> type[Section] | None:
-    """The section that a path of keys leads to; ``None`` where it leads to no section."""
-    at = _at(path)
+STAGES = frozenset({"platform", "data", "train", "evaluate", "promote", "monitor", "retrain"})
+"""The sections that make a file a pipeline of models instead of a workflow."""
+
+
+def model_for(own: Mapping[str, Any]) -> type[Workflow]:
+    """The model of a file, by what is written in the file itself: a workflow has `steps` and no stage."""
+    return Workflow if "steps" in own and STAGES.isdisjoint(own) else Spec
+
+
+def model_at(path: tuple[str | int, ...], value: Any = None) -> type[Section] | None:
+    """The section that a path of keys leads to; ``None`` where it leads to no section. ``value``: the file's values,
+    by which alternatives (an operator, a function, a group) are told apart."""
+    at = _at(path, value)
     return at if _is_section(at) else None
 
 
-def field_at(path: tuple[str | int, ...]) -> FieldInfo | None:
+def field_at(path: tuple[str | int, ...], value: Any = None) -> FieldInfo | None:
     """The field that a path of keys leads to; ``None`` where it leads to none."""
-    model = model_at(path[:-1])
-    return model.model_fields.get(str(path[-1])) if model is not None and path else None
+    model = model_at(path[:-1], value)
+    return keys_of(model).get(str(path[-1])) if model is not None and path else None
 
 
-def _at(path: tuple[str | int, ...]) -> Any:
+def _at(path: tuple[str | int, ...], value: Any) -> Any:
     at: Any = Spec
     for part in path:
+        value = _below(value, part)
         if _is_section(at):
-            field = at.model_fields.get(str(part))
-            at = _structure(field.annotation) if field else None
+            field = keys_of(at).get(str(part))
+            at = _structure(field.annotation, value) if field else None
         elif get_origin(at) is dict:
-            at = _structure(get_args(at)[1])
+            at = _structure(get_args(at)[1], value)
+        elif get_origin(at) is list and isinstance(part, int):
+            at = _structure(get_args(at)[0], value)
         else:
             return None
     return at
+
+
+def _below(value: Any, part: str | int) -> Any:
+    try:
+        return value[part]
+    except (KeyError, IndexError, TypeError):
+        return None
 
 
 def _is_section(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, Section)
 
 
-def _structure(annotation: Any) -> Any:
-    """The section or mapping among the alternatives of an annotation (``Schedule | None`` → ``Cron``)."""
-    if _is_section(annotation) or get_origin(annotation) is dict:
-        return annotation
-    return next((found for a in get_args(annotation) if (found := _structure(a))), None)
+def _structure(annotation: Any, value: Any) -> Any:
+    """The section, mapping or list among the alternatives of an annotation (``Schedule | None`` → ``Timing``)."""
+    found = list(_alternatives(annotation))
+    if isinstance(value, list):
+        found = [a for a in found if get_origin(a) is list] or found
+    elif isinstance(value, Mapping):
+        found = [a for a in found if get_origin(a) is not list] or found
+        kind = kind_of(value)
+        found = [a for a in found if _is_section(a) and kind and kind_of(keys_of(a)) == kind] or found
+    return found[0] if found else None
+
+
+def _alternatives(annotation: Any) -> Iterator[Any]:
+    if _is_section(annotation) or get_origin(annotation) in (dict, list):
+        yield annotation
+    else:
+        for inner in get_args(annotation):
+            yield from _alternatives(inner)

@@ -9,7 +9,8 @@ from pydantic import WithJsonSchema
 from pydantic.fields import FieldInfo
 
 from tidemill.spec.metrics import METRICS
-from tidemill.spec.models import Section, Spec, model_at
+from tidemill.spec.models import Spec, model_at
+from tidemill.spec.section import Section, keys_of
 
 _HEAD = """\
 # The language
@@ -54,14 +55,14 @@ def _section(path: tuple[str, ...], model: type[Section]) -> Iterator[str]:
         "| key | value | default | meaning |",
         "| --- | --- | --- | --- |",
     ]
-    for name, field in model.model_fields.items():
+    for name, field in keys_of(model).items():
         below = _below(path, name)
         anchor = ".".join((*path, name)).replace(".", "").replace("<metric>", "metric").lower()
         key = f"[`{name}`](#{anchor})" if below else f"`{name}`"
         kind = _unit(field.metadata) or _type(field.annotation)
         lines.append(f"| {key} | {kind} | {_default(field)} | {_meaning(field, below)} |")
     yield "\n".join(lines) + "\n"
-    for name, field in model.model_fields.items():
+    for name, field in keys_of(model).items():
         below = _below(path, name)
         if below is not None and name not in ("schedule", "owner"):
             inner = (*path, name, "<metric>") if get_origin(_plain(field.annotation)) is dict else (*path, name)

@@ -32,7 +32,7 @@ def run(ctx: StepContext) -> AsOf:
     """
     facts = ctx.trigger
     cause, reasons = _cause(facts), _reasons(facts)
-    instant, origin = _instant(ctx, cause)
+    instant, origin = _instant(facts, ctx.spec.end)
     _check_bounds(ctx, instant, origin)
     start, end = _interval(ctx, instant, cause)
     ctx.log.info("as_of is %s: %s", units.format_instant(instant), origin)
@@ -48,9 +48,17 @@ def _cause(facts: TriggerFacts) -> Cause:
     return "asset" if facts.events or facts.run_type.startswith("asset") else "manual"
 
 
-def _instant(ctx: StepContext, cause: Cause) -> tuple[datetime, str]:
+def instant_of(facts: TriggerFacts, end: datetime | None = None) -> datetime:
+    """The instant that a run stands at. ``end``: the last one that a run by hand may stand at.
+
+    Raises:
+        StepError: a param or event gives no readable instant.
+    """
+    return _instant(facts, end)[0]
+
+
+def _instant(facts: TriggerFacts, end: datetime | None) -> tuple[datetime, str]:
     """The instant and where it came from."""
-    facts = ctx.trigger
     if facts.params.get("as_of") not in (None, ""):
         return _read(facts.params["as_of"], "the param as_of", f"as in {_EXAMPLE}"), "the param as_of"
     if facts.params.get("scheduled") is True:
@@ -64,7 +72,6 @@ def _instant(ctx: StepContext, cause: Cause) -> tuple[datetime, str]:
         found = [_of_event(extra, when) for extra, when in facts.events]
         return max(found), f"the latest of {len(found)} triggering event{'s' if len(found) > 1 else ''}"
     run_after = facts.run_after.astimezone(UTC)
-    end = ctx.spec.end
     if end is not None and end < run_after:
         return end, "the spec's end, which is earlier than the run"
     return run_after, "when the run was due"
@@ -130,6 +137,5 @@ def _interval(ctx: StepContext, instant: datetime, cause: Cause) -> tuple[dateti
         return start, instant
     is_monitor = ctx.spec.monitor is not None and ctx.dag_id == dag_id(ctx.pipeline, "monitor")
     written = ctx.spec.monitor.schedule if is_monitor and ctx.spec.monitor else ctx.spec.schedule
-    if written is None:
-        return None, None
-    return previous_tick(*cron_of(written), instant), instant
+    ticks = cron_of(written)
+    return (previous_tick(*ticks, instant), instant) if ticks else (None, None)

@@ -76,8 +76,8 @@ def window_of(ctx: StepContext, settings: Monitor) -> tuple[datetime, datetime]:
     if as_of.interval_start is not None and as_of.interval_end is not None:
         return as_of.interval_start, as_of.interval_end
     if settings.window is None:
-        assert settings.schedule is not None  # the spec's checks ask for one of both
         schedule = cron_of(settings.schedule)
+        assert schedule is not None  # the spec's checks ask for one of both
         last = as_of.instant if is_tick(*schedule, as_of.instant) else previous_tick(*schedule, as_of.instant)
         return as_of.instant - (last - previous_tick(*schedule, last)), as_of.instant
     return settings.window.before(as_of.instant), as_of.instant

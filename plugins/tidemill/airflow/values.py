@@ -1,0 +1,123 @@
+"""The plan's values as Python objects: durations, functions, objects of allow-listed classes, and other tasks' outputs.
+
+Whether a name is allowed was decided when the spec was judged; here it is only looked up.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from importlib import import_module
+from typing import Any
+
+from tidemill.errors import TidemillError
+from tidemill.plan.model import Value
+from tidemill.project import Project
+
+
+class Unbuildable(TidemillError):
+    """A name of the spec that leads to nothing in this environment."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads the plan's values. ``tasks``: those built so far; ``mapped``: the arguments of the groups around.
+
+    ``lazy``: functions are looked up when they are called, so that nothing of the user's is imported before.
+    """
+
+    project: Project
+    tasks: Mapping[str, Any] = field(default_factory=dict)
+    mapped: Mapping[str, Any] = field(default_factory=dict)
+    lazy: bool = False
+
+    def value(self, value: Value) -> Any:
+        """The object that a value stands for.
+
+        Raises:
+            Unbuildable: a class or function is not there.
+        """
+        if isinstance(value, list):
+            return [self.value(item) for item in value]
+        if not isinstance(value, Mapping):
+            return value
+        if "$timedelta" in value:
+            return timedelta(seconds=value["$timedelta"])
+        if "$datetime" in value:
+            return datetime.fromisoformat(value["$datetime"])
+        if "$function" in value:
+            return self.function(value["$function"])
+        if "$object" in value:
+            made = named(value["$object"], self.project)
+            return made(*self.value(value.get("args", [])), **self.value(value.get("with", {})))
+        if "$output" in value:
+            task, key = value["$output"]
+            output = self.tasks[task].output
+            return output if key is None else output[key]
+        if "$each" in value:
+            return self.mapped[value["$each"]]
+        return {key: self.value(item) for key, item in value.items()}
+
+    def function(self, name: str) -> Any:
+        """A function of the user's, by ``module:function``."""
+        if self.lazy:
+            from tidemill.airflow.lazy import LazyFunction
+
+            return LazyFunction(name, self.project)
+        return function(name, self.project)
+
+    def callbacks(self, given: list[dict[str, Any]]) -> list[Callable[..., Any]]:
+        """What Airflow calls when something happens."""
+        found: list[Any] = []
+        for one in given:
+            arguments = self.value(one["with"])
+            if one["notifier"] is not None:
+                found.append(named(one["notifier"], self.project)(**arguments))
+            else:
+                found.append(Call(one["callback"], self.project, arguments))
+        return found
+
+
+class Call:
+    """A callback of the user's with its arguments; the function is looked up when it is called."""
+
+    def __init__(self, name: str, project: Project, arguments: Mapping[str, Any]) -> None:
+        self._name = name
+        self._project = project
+        self._arguments = arguments
+        self.__name__ = name.partition(":")[2]
+        self.__qualname__ = self.__name__
+        self.__module__ = name.partition(":")[0]
+
+    def __call__(self, context: Any) -> Any:
+        """Call the function with Airflow's context and the arguments. Raises Unbuildable if it is not there."""
+        return function(self._name, self._project)(context, **self._arguments)
+
+    def __repr__(self) -> str:
+        return f"<{self._name}>"
+
+
+def named(name: str, project: Project) -> Any:
+    """The class of a dotted name. Raises Unbuildable."""
+    module, _, attribute = name.rpartition(".")
+    return _attribute(module, attribute, project)
+
+
+def function(name: str, project: Project) -> Any:
+    """The function of ``module:function``. Raises Unbuildable."""
+    module, _, attribute = name.partition(":")
+    return _attribute(module, attribute, project)
+
+
+def _attribute(module: str, attribute: str, project: Project) -> Any:
+    root = str(project.root)
+    if root not in sys.path:
+        sys.path.append(root)
+    try:
+        return vars(import_module(module))[attribute]
+    except ImportError as e:
+        raise Unbuildable(f"{module}.{attribute} cannot be imported: {e}") from e
+    except KeyError:
+        raise Unbuildable(f"{module} has no {attribute}") from None
