@@ -141,7 +141,7 @@ def missing(name: str, use: Use) -> Problem | None:
     except (SyntaxError, ValueError, OSError) as e:
         return f'"{module}" cannot be read: {type(e).__name__}', "reinstall its distribution"
     if read is not None and not found.found and found.module == module:
-        near = suggest(member, [*read.classes, *read.exported])
+        near = suggest(member, [*read.classes, *sorted(read.exported)])
         near = f"{module}.{near}" if near else next(_searched(member, module), None)
         hint = f'did you mean "{near}"?' if near else f"it defines: {', '.join(read.classes[:8]) or 'none'}"
         return f'"{module}" has no class "{member}"', hint

@@ -115,7 +115,9 @@ _WORDS = {
 
 
 def _shown(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else {True: "true", False: "false"}.get(value, str(value))
+    if isinstance(value, str):
+        return f'"{value}"'
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _generic(name: str, items: list[ast.expr]) -> Annotation:

@@ -253,3 +253,22 @@ def _version(distribution: str) -> str | None:
         return version(distribution)
     except PackageNotFoundError:
         return None
+
+
+class Lookup:
+    """What names stand for, looked at once. `prepare` asks for many at once, which is one process instead of many."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._found: dict[Wanted, Answer] = {}
+
+    def prepare(self, wanted: Iterable[Wanted]) -> None:
+        """Look at all of these that are not known yet."""
+        new = [one for one in dict.fromkeys(wanted) if one not in self._found]
+        if new:
+            self._found.update(signatures(new, self._project))
+
+    def __call__(self, name: str, use: Use) -> Answer:
+        """The signature of a name, or what is wrong with it."""
+        self.prepare([(name, use)])
+        return self._found[name, use]
