@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,7 +85,26 @@ def _judge(
             continue
         plan, of_rows[name] = _row(file.stem, name, found, project, files)
         plans += [plan] if plan is not None else []
-    return plans, _told_by_row(found.reuse, of_rows)
+    for name, error in _of_one_model(found.reuse, plans):
+        of_rows[name].append(error)
+    return [plan for plan in plans if not of_rows[_row_of(plan)]], _told_by_row(found.reuse, of_rows)
+
+
+def _row_of(plan: Plan) -> str:
+    return plan.pipeline.partition(".")[2]
+
+
+def _of_one_model(reuse: Reuse, plans: list[Plan]) -> Iterator[tuple[str, SpecError]]:
+    """Rows that would register one model and take its alias from one another."""
+    rows: dict[str, list[str]] = {}
+    for plan in plans:
+        if plan.model:
+            rows.setdefault(plan.model, []).append(_row_of(plan))
+    for model, same in rows.items():
+        for row in same if len(same) > 1 else ():
+            other = same[0] if row != same[0] else same[1]
+            message = f'row "{other}" makes the model "{model}", too'
+            yield row, reuse.at_row(row, message, f"write `model: {model}_${{row.id}}` in promote, or leave it out")
 
 
 def _row(
@@ -123,7 +143,7 @@ def _told_by_row(reuse: Reuse, of_rows: dict[str, list[SpecError]]) -> list[Spec
 def _pipeline(
     pipeline: str, sources: Sources, project: Project, files: list[Path]
 ) -> tuple[Plan | None, list[SpecError]]:
-    from tidemill.checks import meaning
+    from tidemill.checks import meaning, steps, structure
     from tidemill.checks import project as in_project
     from tidemill.plan.compile import compile_plan
     from tidemill.spec.load import parse, shown_as
@@ -132,6 +152,10 @@ def _pipeline(
     files += in_project.files_read(spec, project)
     errors += meaning.check(spec, sources)
     found = in_project.check(spec, sources, project)
+    found += structure.check(spec, sources)
+    ran = steps.check(spec, sources, project)
+    found += ran.errors
+    files += ran.files
     data = getattr(spec, "data", None)
     if data and data.expect and not any(error.path == "data.expect" for error in found):
         from tidemill.tools.great_expectations import check_suite
@@ -139,7 +163,7 @@ def _pipeline(
         suite = project.path(data.expect)
         found += check_suite(suite, shown_as(suite, project.root))
     errors += found
-    return (None, errors) if errors else (compile_plan(pipeline, spec, sources), [])
+    return (None, errors) if errors else (compile_plan(pipeline, spec, sources, ran.typed), [])
 
 
 def _refused(name: str, message: str, hint: str) -> Verdict:

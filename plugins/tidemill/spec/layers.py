@@ -13,13 +13,14 @@ _ARGUMENTS = frozenset({"with", "options", "executor_config"})
 
 CONSUMED = frozenset({"vars", "environments", "uses", "with", "matrix"})
 """The keys that are gone when the models see a spec."""
+_REUSE = CONSUMED | {"parameters"}
 
 
 def is_reused(document: Document) -> bool:
     """Whether a file has a key or a reference that must be dealt with before the models see it. One in quotes may be
     written with escapes."""
     content = document.text.content
-    return "${" in content or "\\" in content or not CONSUMED.isdisjoint(document.value)
+    return "${" in content or "\\" in content or not _REUSE.isdisjoint(document.value)
 
 
 def is_free(path: Path) -> bool:
