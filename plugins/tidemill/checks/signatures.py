@@ -20,7 +20,7 @@ from typing import Any
 from tidemill import __version__
 from tidemill.checks import reflect
 from tidemill.checks.allowed import Use, elsewhere, full_name, installed, missing, refused, split_name
-from tidemill.checks.code import module_file
+from tidemill.checks.code import module_file, read_module
 from tidemill.checks.parameters import Parameter, Signature, SignatureProblem
 from tidemill.checks.written import bases_outside, class_signature, function_signature, is_written
 from tidemill.entries import read_entry, write_entry
@@ -73,6 +73,40 @@ def signatures(wanted: Iterable[Wanted], project: Project) -> dict[Wanted, Answe
     for name, use in classes:
         found[name, use] = _judged(name, use, extracted, project)
     return found
+
+
+def files_of(name: str, use: Use, project: Project) -> list[Path]:
+    """The files that decide what a name stands for: when one of them changes, its signature may.
+
+    The project's own module with all that it imports of the project, or a provider's module.
+    """
+    waiting = [split_name(full_name(name, use))[0]]
+    found: dict[Path, None] = {}
+    seen: set[str] = set()
+    while waiting:
+        module = waiting.pop()
+        file = module_file(module, project.root)
+        if file is None and is_written(module) and not seen:
+            file = project.root.joinpath(*module.split(".")).with_suffix(".py")  # it may come to be
+        if module in seen or file is None:
+            continue
+        seen.add(module)
+        found[file] = None
+        if is_written(module):
+            waiting += _imports(module, project.root)
+    return [*found]
+
+
+def _imports(module: str, root: Path) -> list[str]:
+    """The modules of the project that one of its modules imports."""
+    try:
+        read = read_module(module, root)
+    except (SyntaxError, ValueError, OSError):
+        return []
+    if read is None:
+        return []
+    names = [part for source, name in read.imported.values() for part in (source, f"{source}.{name}")]
+    return [name for name in (*names, *read.stars) if is_written(name)]
 
 
 def _without_looking(name: str, use: Use, project: Project) -> Answer | None:
@@ -179,7 +213,7 @@ def _looked_at(names: list[str]) -> dict[str, _Real | SignatureProblem]:
     options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     try:
         done = subprocess.run(command, env=environment, timeout=_TIME_LIMIT, check=False, **options)
-        output, why = done.stdout, _last_words(done.stderr) or f"its import ended the process ({done.returncode})"
+        output, why = done.stdout, f"its import ended the process ({done.returncode}){_last_words(done.stderr)}"
     except subprocess.TimeoutExpired as e:
         output, why = e.stdout or b"", f"its import takes more than {_TIME_LIMIT:.0f} s"
     except OSError as e:
@@ -201,7 +235,7 @@ def _looked_at(names: list[str]) -> dict[str, _Real | SignatureProblem]:
 
 def _last_words(stderr: bytes) -> str:
     lines = stderr.decode(errors="replace").strip().splitlines()
-    return lines[-1][-_SHOWN:] if lines else ""
+    return f": {lines[-1][-_SHOWN:]}" if lines else ""
 
 
 def _real(value: dict[str, Any]) -> _Real:
