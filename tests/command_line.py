@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,11 +43,15 @@ class CommandLine:
             self.monkeypatch.chdir(cwd)
         self.monkeypatch.setattr(sys, "argv", ["tidemill", *map(str, arguments)])
         self.capsys.readouterr()
+        chosen = os.environ.get("TIDEMILL_ENVIRONMENT")
         try:
             cli.main()
             code: Any = 0
         except SystemExit as e:
             code = e.code
+        finally:
+            if chosen is None:  # as when the process ends
+                os.environ.pop("TIDEMILL_ENVIRONMENT", None)
         out, err = self.capsys.readouterr()
         assert "Traceback" not in out + err
         return Said(int(code or 0), out, err)

@@ -57,8 +57,9 @@ class World:
         then = time.time_ns() - 10**9
         os.utime(path, ns=(then, then))
 
-    def ask(self, check: cache.Check | None = None, project: Project | None = None) -> Verdict:
-        return VerdictCache(project or self.project, check).verdict(self.file, self.dags, self.file.read_bytes())
+    def ask(self, check: cache.Check | None = None, project: Project | None = None, row: str | None = None) -> Verdict:
+        asked = VerdictCache(project or self.project, check)
+        return asked.verdict(self.file, self.dags, self.file.read_bytes(), row)
 
     def entry(self) -> Path:
         (found,) = (self.project.state / "cache").rglob("*.json")
@@ -155,6 +156,84 @@ def test_a_file_that_changes_while_it_is_judged_is_not_kept(world: World, monkey
         patched.setattr(verdict, "judge", changes)
         assert world.ask().errors == ()
     assert world.ask().errors
+
+
+# Environments, templates, rows
+
+
+def test_the_settings_that_a_verdict_depends_on_are_seen(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TIDEMILL_ENVIRONMENT", raising=False)
+    world.write("dags/flights.yaml", BASE + "environments: {prod: {owner: ops}}\n")
+    owners = []
+    for chosen in ("", "prod", "", "prod"):
+        monkeypatch.setenv("TIDEMILL_ENVIRONMENT", chosen)
+        owners += [plan.owner for plan in world.ask().plans]
+    assert owners == ["tidemill", "ops", "tidemill", "ops"]
+    judged = world.judged
+    monkeypatch.setenv("AIRFLOW__TIDEMILL__ALLOW", "acme.*")
+    world.ask()
+    assert world.judged == judged + 1
+
+
+def test_a_change_of_the_template_is_seen(world: World) -> None:
+    template = BASE.replace("tidemill: 1\n", "tidemill: 1\nparameters: {o: {type: text}}\nowner: '${with.o}'\n")
+    world.write("dags/flights.yaml", "tidemill: 1\nuses: templates/t.yaml\nwith: {o: ops}\n")
+    assert [error.message for error in world.ask().errors] == ['there is no file "templates/t.yaml" in the DAG folder']
+    world.write("dags/templates/t.yaml", template)
+    assert [plan.owner for plan in world.ask().plans] == ["ops"]
+    world.write("dags/templates/t.yaml", template.replace("'${with.o}'", "'the ${with.o}'"))
+    assert [plan.owner for plan in world.ask().plans] == ["the ops"]
+    assert world.ask() == world.ask()
+    assert world.judged == 3
+
+
+ROWS = BASE + "owner: '${row.owner}'\nmatrix:\n  a: {owner: x}\n  b: {owner: 5}\n  c: {owner: z}\n"
+
+
+def test_one_row_is_read_from_the_entry_without_the_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.write("dags/flights.yaml", ROWS)
+    whole = world.ask()
+    assert [plan.pipeline for plan in whole.plans] == ["flights.a", "flights.c"]
+    assert len(whole.errors) == 1
+    assert world.ask() == whole
+    read: list[str] = []
+    real = Plan.from_json.__func__  # type: ignore[attr-defined]
+
+    def counting(value: dict[str, Any]) -> Plan:
+        read.append(value["pipeline"])
+        return real(Plan, value)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(Plan, "from_json", counting)
+    assert world.ask(row="c").plans == whole.plans[1:]
+    assert world.ask(row="b").plans == ()
+    assert world.ask(row="b").errors == whole.errors
+    assert read == ["flights.c"]
+    assert world.judged == 1
+
+
+def test_one_row_that_is_not_kept_is_judged_alone_and_not_kept(world: World) -> None:
+    world.write("dags/flights.yaml", ROWS)
+    assert [plan.owner for plan in world.ask(row="c").plans] == ["z"]
+    assert not (world.project.state / "cache").exists()
+    assert [plan.owner for plan in world.ask().plans] == ["x", "z"]
+
+
+def test_a_damaged_row_is_judged_and_the_others_are_not_looked_at(world: World) -> None:
+    world.write("dags/flights.yaml", ROWS)
+    whole = world.ask()
+    data = world.entry().read_bytes()
+    world.entry().write_bytes(data[:-200] + b"x" * 200)
+    assert world.ask(row="a").plans == whole.plans[:1]
+    assert world.judged == 1
+    assert world.ask(row="c").plans == whole.plans[1:]
+    assert world.judged == 2
+
+
+def test_a_row_that_airflow_refuses_does_not_take_the_others_with_it(world: World) -> None:
+    world.write("dags/flights.yaml", ROWS)
+    verdict = world.ask(lambda plan, file: refuses(plan, file) if plan.pipeline == "flights.a" else ())
+    assert [plan.pipeline for plan in verdict.plans] == ["flights.c"]
+    assert [error.message for error in verdict.errors][-1] == "cannot be taken"
 
 
 # The further check

@@ -5,6 +5,8 @@ from __future__ import annotations
 import builtins
 import io
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from tests.spec.test_load import BASE
 from tidemill import discovery
-from tidemill.discovery import duplicates, files_of, find, looks_like_spec, pipeline_of
+from tidemill.discovery import duplicates, files_of, find, looks_like_spec, pipeline_of, row_of
 
 
 def write(folder: Path, *names: str, text: str = BASE) -> None:
@@ -157,6 +159,81 @@ def test_a_pipeline_that_is_not_there_or_twice(tmp_path: Path) -> None:
 def test_a_dag_belongs_to_the_pipeline_before_its_first_dot() -> None:
     assert pipeline_of("flights") == "flights"
     assert pipeline_of("flights.monitor") == "flights"
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "row"),
+    [
+        ("flights", None),
+        ("flights.monitor", None),
+        ("flights.score", None),
+        ("flights.eu", "eu"),
+        ("flights.eu.monitor", "eu"),
+    ],
+)
+def test_a_dag_of_a_matrix_belongs_to_a_row(dag_id: str, row: str | None) -> None:
+    assert pipeline_of(dag_id) == "flights"
+    assert row_of(dag_id) == row
+
+
+# Ignore files
+
+
+IGNORE_FILES = [
+    "old.yaml\n",
+    "team/\n",
+    "team\n",
+    "/team/a.yaml\n",
+    "team/deep/*.yaml\n",
+    "*.yml\n!keep.yml\n",
+    "# team\nb*.yaml # all of them\n\n",
+    "**/deep\n",
+    "*\n!team/\n!team/a.yaml\n",
+    "deep/\n!deep/\n",
+    "te?m/[ab].yaml\n",
+    "/\n",
+    "!\n",
+    " \n",
+    "a.yaml/\n",
+]
+
+
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")  # Airflow's own
+@pytest.mark.parametrize("syntax", ["glob", "regexp"])
+@pytest.mark.parametrize("text", [*IGNORE_FILES, "team/.*\\.yaml\n", "^old\n", "(\nold\n"])
+def test_ignore_files_leave_out_what_airflow_leaves_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syntax: str, text: str
+) -> None:
+    from airflow._shared.module_loading import find_path_from_directory
+
+    files = ("old.yaml", "b1.yaml", "x.yml", "keep.yml", "team/a.yaml", "team/b.yaml", "team/deep/c.yaml", "z/a.yaml")
+    write(tmp_path, *files, "z/deep/old.yaml")
+    (tmp_path / ".airflowignore").write_text(text)
+    (tmp_path / "z" / ".airflowignore").write_text("a.yaml\n!deep/\n")
+    monkeypatch.setenv("AIRFLOW__CORE__DAG_IGNORE_FILE_SYNTAX", syntax)
+    try:
+        airflows = find_path_from_directory(tmp_path, ".airflowignore", syntax)
+        taken = {Path(path).relative_to(tmp_path).as_posix() for path in airflows}
+    except ValueError:  # a pattern by which Airflow finds nothing at all is left out here
+        taken = {*files, "z/deep/old.yaml"} - {"z/a.yaml"}
+    assert set(names(tmp_path)) == {name for name in taken if name.endswith((".yaml", ".yml"))}
+    for name in ("b1.yaml", "keep.yml"):
+        assert (files_of(tmp_path, Path(name).stem) == [tmp_path / name]) is (name in taken)
+
+
+def test_an_ignored_double_is_none(tmp_path: Path) -> None:
+    write(tmp_path, "flights.yaml", "old/flights.yaml")
+    assert len(files_of(tmp_path, "flights")) == 2
+    (tmp_path / ".airflowignore").write_text("old/\n")
+    assert files_of(tmp_path, "flights") == [tmp_path / "flights.yaml"]
+
+
+def test_without_an_ignore_file_nothing_is_loaded_for_it(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from tidemill.discovery import find; find(Path(sys.argv[1]))\n"
+    code += "print([name for name in ('pathspec', 'tidemill.ignored') if name in sys.modules])"
+    write(tmp_path, "a.yaml")
+    ran = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
 
 
 # Two of one name

@@ -172,3 +172,104 @@ def test_whatever_is_written_there_is_a_plan_or_there_are_mistakes_in_our_words(
     assert SpecErrors(verdict.errors).render() or verdict.plans
     for plan in verdict.plans:
         assert Plan.from_json(plan.to_json()) == plan
+
+
+# A matrix
+
+
+MATRIX = BASE.replace("roc_auc: {at_least: 0.65}", "roc_auc: {at_least: '${row.least}'}")
+
+
+def lines(verdict: Verdict) -> list[str]:
+    return [error.render().partition("\n")[0] for error in verdict.errors]
+
+
+def test_every_row_of_a_matrix_has_a_plan(project: Project) -> None:
+    verdict = judged(project, text=MATRIX + "matrix: {eu: {least: 0.6}, us: {least: 0.7}}\n")
+    assert verdict.errors == ()
+    assert [plan.pipeline for plan in verdict.plans] == ["flights.eu", "flights.us"]
+    assert [dag.dag_id for plan in verdict.plans for dag in plan.dags] == ["flights.eu", "flights.us"]
+    assert len({plan.model for plan in verdict.plans}) == 2
+
+
+def test_a_wrong_row_is_told_at_its_place_and_the_others_have_their_plans(project: Project) -> None:
+    rows = "matrix:\n  eu: {least: 0.6}\n  us: {least: high}\n  de: {}\n  fr: {least: 0.8}\n"
+    verdict = judged(project, text=MATRIX + rows)
+    assert [plan.pipeline for plan in verdict.plans] == ["flights.eu", "flights.fr"]
+    assert lines(verdict) == [
+        'dags/flights.yaml:12:15: promote.when.roc_auc.at_least: expected a number, got "high"'
+        " (used at dags/flights.yaml:9:38)",
+        'dags/flights.yaml:13:3: matrix: row "de" has no "least" for ${row.least} at dags/flights.yaml:9',
+    ]
+
+
+def test_what_only_some_rows_suffer_from_is_told_at_them(project: Project) -> None:
+    """Nothing is wrong with the line of the body but in these rows."""
+    text = BASE + "start: '${row.start}'\nend: 2014-01-01\nschedule: monthly\n"
+    rows = "matrix:\n  early: {start: 2013-01-01}\n  late: {start: 2015-01-01}\n"
+    verdict = judged(project, text=text + rows)
+    assert [plan.pipeline for plan in verdict.plans] == ["flights.early"]
+    (error,) = verdict.errors
+    assert error.line == 15
+    assert error.path.startswith("matrix.late") or error.path == "start"
+
+
+def test_what_all_rows_suffer_from_is_told_once_where_it_is_written(project: Project) -> None:
+    verdict = judged(project, text=MATRIX + "extra: 1\nmatrix: {eu: {least: 0.6}, us: {least: 0.7}}\n")
+    assert verdict.plans == ()
+    assert lines(verdict) == ['dags/flights.yaml:10:1: unknown key "extra"']
+
+
+def test_one_row_alone_is_judged_when_only_that_is_asked_for(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tidemill.plan import compile as compiler
+
+    compiled: list[str] = []
+    real = compiler.compile_plan
+
+    def counting(pipeline: str, *rest: Any) -> Plan:
+        compiled.append(pipeline)
+        return real(pipeline, *rest)
+
+    monkeypatch.setattr(compiler, "compile_plan", counting)
+    rows = "matrix:\n" + "".join(f"  r{n}: {{least: {'high' if n == 7 else 0.6}}}\n" for n in range(100))
+    file = project.root / "dags" / "flights.yaml"
+    file.write_text(MATRIX + rows)
+    verdict = judge(file, file.parent, project, row="r5")
+    assert ([plan.pipeline for plan in verdict.plans], verdict.errors) == (["flights.r5"], ())
+    assert compiled == ["flights.r5"]
+    assert len(judge(file, file.parent, project, row="r7").errors) == 1
+    assert judge(file, file.parent, project, row="r100") == Verdict(files=verdict.files[:1])
+
+
+def test_rows_that_would_share_a_model_are_refused(project: Project) -> None:
+    text = MATRIX.replace("promote: {", "promote: {model: '${row.model}', ")
+    rows = "matrix:\n  a: {least: 0.6, model: m}\n  b: {least: 0.6, model: n}\n  c: {least: 0.7, model: m}\n"
+    verdict = judged(project, text=text + rows)
+    assert [plan.pipeline for plan in verdict.plans] == ["flights.b"]
+    assert lines(verdict) == [
+        'dags/flights.yaml:11:3: matrix.a: row "c" makes the model "m", too',
+        'dags/flights.yaml:13:3: matrix.c: row "a" makes the model "m", too',
+    ]
+
+
+def test_a_rows_name_must_leave_room_in_the_pipelines_id(project: Project) -> None:
+    verdict = judged(project, text=MATRIX + f"matrix: {{eu: {{least: 0.6}}, {'x' * 195}: {{least: 0.6}}}}\n")
+    assert [plan.pipeline for plan in verdict.plans] == ["flights.eu"]
+    assert "is longer than the 200 characters of a pipeline's id" in lines(verdict)[0]
+
+
+def test_a_thousand_mistakes_are_a_hundred_and_a_number(project: Project) -> None:
+    rows = "matrix:\n" + "".join(f"  r{n}: {{}}\n" for n in range(1000))
+    verdict = judged(project, text=MATRIX + rows)
+    assert len(verdict.errors) == 101
+    assert "900 more mistakes in rows" in [error.message for error in verdict.errors]
+
+
+def test_it_depends_on_the_template_it_uses_even_if_there_is_none(project: Project) -> None:
+    verdict = judged(project, text="tidemill: 1\nuses: templates/t.yaml\n")
+    assert project.root / "dags" / "templates" / "t.yaml" in verdict.files
+    (project.root / "dags" / "templates").mkdir()
+    (project.root / "dags" / "templates" / "t.yaml").write_text(BASE)
+    verdict = judged(project, text="tidemill: 1\nuses: templates/t.yaml\n")
+    assert project.root / "dags" / "templates" / "t.yaml" in verdict.files
+    assert [plan.pipeline for plan in verdict.plans] == ["flights"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -36,11 +37,13 @@ def broken(dags: Path) -> str:
 
 @contextmanager
 def task_process(dag_id: str, task_id: str | None = None) -> Iterator[None]:
-    """As in the process of a task, by Airflow's own means."""
+    """As in the process of a task, by Airflow's own means, which leave the context behind."""
     from airflow.sdk.definitions._internal.dag_parsing_context import _airflow_parsing_context_manager
 
-    with _airflow_parsing_context_manager(dag_id=dag_id, task_id=task_id):
-        yield
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setattr(os, "environ", os.environ.copy())
+        with _airflow_parsing_context_manager(dag_id=dag_id, task_id=task_id):
+            yield
 
 
 def bag(dags: Path) -> Any:
@@ -225,6 +228,66 @@ def test_dag_and_task_in_airflows_own_bag_in_a_tasks_process(write: Write) -> No
         found = bag(dags)
     assert set(found.dags) == {"flights"}
     assert found.import_errors == {}
+
+
+# A matrix
+
+
+ROWS = WHOLE.replace("roc_auc: {at_least: 0.65}", "roc_auc: {at_least: '${row.least}'}")
+MATRIX = ROWS + "matrix:\n  eu: {least: 0.6}\n  us: {least: high}\n  de: {least: 0.7}\n"
+
+
+def test_the_sound_rows_of_a_matrix_live_beside_the_broken_ones(write: Write) -> None:
+    dags = write(flights=MATRIX, other=BASE)
+    assert set(load(dags)) == {"flights.eu", "flights.eu.monitor", "flights.de", "flights.de.monitor", "other"}
+    told = broken(dags)
+    assert told.startswith("1 file is broken; all other pipelines go on.\n\ndags/flights.yaml:")
+    assert 'expected a number, got "high"' in told
+    found = bag(dags)
+    assert len(found.dags) == 5
+    assert {Path(file).name for file in found.import_errors} == {"tidemill_errors.py"}
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_task_of_a_row_builds_its_own_dag_alone(
+    write: Write, project: Project, monkeypatch: pytest.MonkeyPatch, warm: bool
+) -> None:
+    from tidemill.airflow.loader import BrokenSpecs
+    from tidemill.plan import compile as compiler
+
+    dags = write(flights=MATRIX)
+    for file in (project.root / "include").iterdir():
+        os.utime(file, (0, 0))  # what has just changed is not trusted yet
+    if warm:
+        load(dags)
+    compiled: list[str] = []
+    real = compiler.compile_plan
+    monkeypatch.setattr(
+        compiler, "compile_plan", lambda pipeline, *rest: (compiled.append(pipeline), real(pipeline, *rest))[1]
+    )
+    with task_process("flights.de", "evaluate"):
+        assert set(load(dags)) == {"flights.de"}
+    with task_process("flights.eu.monitor", "monitor"):
+        assert set(load(dags)) == {"flights.eu.monitor"}
+    assert compiled == ([] if warm else ["flights.de", "flights.eu"])
+    with task_process("flights.us", "data"), pytest.raises(BrokenSpecs, match='expected a number, got "high"'):
+        load(dags)
+    with task_process("flights.fr", "data"), pytest.raises(BrokenSpecs, match=r"dags/flights\.yaml no longer asks"):
+        load(dags)
+
+
+def test_a_row_is_loaded_alone(write: Write) -> None:
+    from tidemill.airflow.loader import load_file
+
+    dags = write(flights=MATRIX)
+    assert set(load_file(dags / "flights.yaml", dags, "de")) == {"flights.de", "flights.de.monitor"}
+
+
+def test_ignored_specs_are_none(write: Write) -> None:
+    dags = write(flights=BASE, old=BROKEN)
+    (dags / ".airflowignore").write_text("old.yaml\n")
+    assert set(load(dags)) == {"flights"}
+    assert broken(dags) == ""
 
 
 # One file

@@ -162,3 +162,40 @@ def test_nothing_of_the_users_is_run_and_nothing_heavy_imported(root: Path) -> N
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60, check=False
     )
     assert ran.stdout.splitlines() == ["1 pipeline checked, no mistakes", "[]"], ran.stderr
+
+
+def test_an_environment_is_chosen_and_must_be_known(root: Path, tidemill: CommandLine) -> None:
+    write(root, "dags/good.yaml", BASE + "environments: {prod: {schedule: dayly}}\n")
+    write(root, "dags/team/bad.yaml", BASE)
+    assert tidemill("validate", "dags", cwd=root).code == 0
+    said = tidemill("validate", "dags", "--environment", "prod")
+    assert said.code == 1
+    assert said.out.startswith("dags/good.yaml:10:33: schedule: ")
+    said = tidemill("validate", "dags", "--environment", "produ")
+    assert (said.code, said.out) == (1, "")
+    assert said.err == 'tidemill: no file knows the environment "produ"; known: prod\n'
+    said = tidemill("validate", "dags/team/bad.yaml", "--environment", "prod")
+    assert said.err == 'tidemill: no file knows the environment "prod"; none has `environments:`\n'
+
+
+def test_environments_of_inherited_files_are_known(root: Path, tidemill: CommandLine) -> None:
+    write(root, "dags/team/bad.yaml", "tidemill: 1\nuses: templates/t.yaml\n")
+    write(root, "dags/templates/t.yaml", BASE + "environments: {live: {owner: a}}\n")
+    write(root, "dags/defaults.yaml", "environments: {prod: {owner: a}}\n")
+    for name in ("live", "prod"):
+        assert tidemill("validate", "dags", "--environment", name, cwd=root).code == 0
+
+
+def test_the_rows_of_a_matrix_are_counted_and_named(root: Path, tidemill: CommandLine) -> None:
+    write(root, "dags/team/bad.yaml", BASE + "matrix: {a: {}, b: {}, c: {}}\n")
+    assert tidemill("validate", "dags", cwd=root).out == "4 pipelines checked, no mistakes\n"
+    _, matrix = tidemill("validate", "dags", "--json").json["files"]
+    assert (matrix["pipeline"], matrix["dags"]) == ("bad", ["bad.a", "bad.b", "bad.c"])
+
+
+def test_ignored_specs_are_not_validated_unless_they_are_named(root: Path, tidemill: CommandLine) -> None:
+    write(root, "dags/.airflowignore", "bad.yaml\n")
+    assert tidemill("validate", "dags", cwd=root).code == 0
+    assert tidemill("validate", "dags/team/bad.yaml").code == 1
+    said = tidemill("validate", "dags/team")
+    assert said.err.startswith("tidemill: no spec below dags/team")

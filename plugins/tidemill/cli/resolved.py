@@ -35,7 +35,7 @@ def resolve(path: Path, row: str | None = None) -> Sources:
     found = load_pipelines(file, place.dags, place.project.root)
     rows = found.rows or ()
     if row is None and rows:
-        message = f"{path} makes a pipeline for each row of its matrix; say which with --row. Its rows: "
+        message = f"{path} makes a pipeline for each row of its matrix; say which with --row; its rows: "
         raise UsageProblem(message + ", ".join(rows[:20]) + (", …" if len(rows) > 20 else ""))
     if row is not None and row not in rows:
         raise UsageProblem(f'{path} has no row "{row}"')

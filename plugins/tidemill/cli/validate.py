@@ -84,14 +84,14 @@ def plan_of(path: Path, row: str | None = None) -> tuple[Plan, Path, Place]:
     """
     plans, file, place = plans_of(path, row)
     if row is None and "." in plans[0].pipeline:
-        raise UsageProblem(f"{path} makes a pipeline for each row of its matrix; say which with --row. {_rows(plans)}")
+        raise UsageProblem(f"{path} makes a pipeline for each row of its matrix; say which with --row; {_rows(plans)}")
     return plans[0], file, place
 
 
 def _rows(plans: tuple[Plan, ...]) -> str:
     rows = [plan.pipeline.partition(".")[2] for plan in plans if "." in plan.pipeline]
     shown = ", ".join(rows[:20]) + (f" and {len(rows) - 20} more" if len(rows) > 20 else "")
-    return f"Its rows: {shown}" if rows else "it has no matrix"
+    return f"its rows: {shown}" if rows else "it has no matrix"
 
 
 def check_environment(name: str | None, results: Iterable[tuple[Path, Verdict]]) -> None:
