@@ -386,7 +386,8 @@ def _hint(value: Any, kind: Annotation) -> str | None:
             seconds = units.duration(value) / timedelta(seconds=1)
             return f"if it counts seconds: {seconds:g}"
         except units.UnitError:
-            return "without quotes" if value.replace(".", "", 1).isdigit() else None
+            if value.replace(".", "", 1).isdigit():
+                return "without quotes"
     if "list" in types and not isinstance(value, list | Mapping):
         return f"e.g. [{_shown(value)}]"
     return None

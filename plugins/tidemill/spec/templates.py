@@ -148,7 +148,9 @@ def _problems(text: str) -> tuple[TemplateProblem, ...]:
     if len(text) > _MAX_LENGTH:
         return (TemplateProblem(f"a template of more than {_MAX_LENGTH:,} characters", "move it into a file"),)
     try:
-        return tuple(_walk(_parse(text)))
+        # One is enough to say: the first that is written, which in a chain of attributes is the deepest.
+        found = [*_walk(_parse(text))]
+        return tuple(sorted(reversed(found), key=lambda problem: problem.line)[:1])
     except TemplateSyntaxError as e:
         message = printable(str(e.message or "it cannot be read"))[:200].rstrip(".")
         hint = "text that is no template goes between {% raw %} and {% endraw %}"
