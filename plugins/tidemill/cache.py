@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable
@@ -71,6 +72,11 @@ class VerdictCache:
         if row is None:
             self._write(entry, content, verdict, began)
         return verdict
+
+    def forget(self, file: Path) -> None:
+        """Let a file be judged anew by whoever asks next."""
+        with suppress(OSError):
+            os.unlink(self._entry(file))
 
     def _entry(self, file: Path) -> str:
         key = hashlib.sha256(os.fsencode(file)).hexdigest()
@@ -188,4 +194,6 @@ def version_tag() -> str:
         airflow = "none"
     package = Path(__file__).parent
     newest = max(entry.stat().st_mtime_ns for entry in package.rglob("*.py"))
-    return f"{__version__} {newest} {airflow} {sys.version_info[:3]}"
+    # A provider that comes or goes changes what specs may name, and this folder's time.
+    installed = os.stat(sysconfig.get_path("purelib")).st_mtime_ns
+    return f"{__version__} {newest} {airflow} {sys.version_info[:3]} {installed}"

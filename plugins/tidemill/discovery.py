@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,15 +72,15 @@ def duplicates(files: Iterable[Path], root: Path) -> dict[Path, SpecError]:
             others = ", ".join(shown_as(other, root) for other in same if other != file)
             message = f'two files for one pipeline: "{stem}" is also {others}'
             errors[file] = SpecError(
-                shown_as(file, root), 1, 1, "", message, "rename one of them", source=first_line(file)
+                shown_as(file, root), 1, 1, "", message, "rename one of them", source=line_of(file, 1)
             )
     return errors
 
 
-def first_line(file: Path) -> str:
-    """The first line of a file, for errors about the whole of it."""
+def line_of(file: Path, number: int) -> str:
+    """One line of a file, counted from 1, for errors about it; empty if it has none."""
     with file.open(errors="replace") as lines:
-        return lines.readline().rstrip("\n")
+        return next(islice(lines, number - 1, None), "").rstrip("\n")
 
 
 def _yaml_files(folder: Path, named: set[str] | None = None) -> Iterator[str]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Asset, BaseOperator, Param
 
-from tidemill.airflow.operators import Placeholder, StepOperator, approval
-from tidemill.plan.model import AssetPlan, DagPlan, GroupPlan, Plan, SchedulePlan, TaskPlan
+from tidemill.airflow.operators import Placeholder, PromoteOperator, StepOperator, approval
+from tidemill.plan.model import AssetPlan, DagPlan, Plan, SchedulePlan, TaskPlan
 from tidemill.project import Project
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def build(
         Unbuildable: a class or function of a step is not there.
     """
     builder = None
-    if dag_plan.groups or any(task.own for task in dag_plan.tasks) or dag_plan.settings or dag_plan.defaults:
+    if dag_plan.kind == "workflow" or dag_plan.settings or dag_plan.defaults or any(t.own for t in dag_plan.tasks):
         from tidemill.airflow.own import Builder
 
         builder = Builder(project, lazy)
@@ -96,28 +96,31 @@ def asset(plan: AssetPlan) -> Asset:
 def _task(task: TaskPlan, dag: DAG, dag_plan: DagPlan, plan: Plan, project: Project) -> BaseOperator:
     if task.step == "approve":
         return approval(task.task_id, dag, plan)
-    return StepOperator(
+    operator = PromoteOperator if task.followers else StepOperator
+    return operator(
         task_id=task.task_id,
         step=task.step,
         plan=plan,
         earlier=_ancestors(task, dag_plan),
         project=project,
         outlets=[asset(a) for a in task.outlets],
+        **({"followers": task.followers} if task.followers else {}),
         dag=dag,
     )
 
 
 def _ancestors(task: TaskPlan, dag_plan: DagPlan) -> tuple[str, ...]:
-    """Every task before a task, in the order of the plan."""
-    upstream = {t.task_id: t.upstream for t in dag_plan.tasks}
+    """Every stage before a task, in the order of the plan."""
+    tasks = dag_plan.flat()
+    upstream = {t.task_id: t.upstream for t in tasks}
     found: set[str] = set()
-    open_ends = list(task.upstream)
+    open_ends = list(upstream[task.task_id])
     while open_ends:
         name = open_ends.pop()
         if name not in found:
             found.add(name)
             open_ends.extend(upstream[name])
-    return tuple(t.task_id for t in dag_plan.tasks if t.task_id in found)
+    return tuple(t.task_id for t in tasks if t.task_id in found and t.own is None)
 
 
 def _schedule(dag_plan: DagPlan, builder: Builder | None) -> Any:

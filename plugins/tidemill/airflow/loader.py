@@ -36,7 +36,14 @@ def load(loader: str) -> dict[str, DAG]:
     if context.dag_id is not None:
         return _load_one(dags, context.dag_id, context.task_id)
     project = Project.of(dags)
-    return {dag.dag_id: dag for file, verdict in _verdicts(dags) for dag in dags_of(verdict, file, project)}
+    built: dict[str, DAG] = {}
+    for file, verdict in _verdicts(dags):
+        try:
+            built |= {dag.dag_id: dag for dag in dags_of(verdict, file, project, lazy=True)}
+        except Exception:  # noqa: BLE001 - what passed the check a while ago must not take the others along
+            # A provider is gone, or acts otherwise: the file is judged anew where its errors are told.
+            VerdictCache(project).forget(file)
+    return built
 
 
 def load_file(file: Path, dags: Path, row: str | None = None) -> dict[str, DAG]:
@@ -84,15 +91,26 @@ def importer_is_on() -> bool:
 
 
 def dags_of(
-    verdict: Verdict, file: Path, project: Project, dag_id: str | None = None, task_id: str | None = None
+    verdict: Verdict,
+    file: Path,
+    project: Project,
+    dag_id: str | None = None,
+    task_id: str | None = None,
+    *,
+    lazy: bool = False,
 ) -> Iterator[DAG]:
-    """The DAGs of a verdict's plans; with ``dag_id`` only that one, with ``task_id`` only that task of it for real."""
+    """The DAGs of a verdict's plans; with ``dag_id`` only that one, with ``task_id`` only that task of it for real.
+    ``lazy``: without importing the user's functions.
+
+    Raises:
+        Unbuildable: a class or function of a step is not there.
+    """
     from tidemill.airflow.factory import build
 
     for plan in verdict.plans:
         for dag_plan in plan.dags:
             if dag_id is None or dag_plan.dag_id == dag_id:
-                yield build(plan, dag_plan, file, project, only=task_id)
+                yield build(plan, dag_plan, file, project, only=task_id, lazy=lazy)
 
 
 def _load_one(dags: Path, dag_id: str, task_id: str | None) -> dict[str, DAG]:

@@ -6,7 +6,7 @@ import logging
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, SkipMixin
 
 from tidemill.airflow.links import MlflowLink
 from tidemill.plan.model import Plan
@@ -138,6 +138,23 @@ class StepOperator(BaseOperator):
             answer=values.get("approve"),
             log=logging.getLogger(f"tidemill.{self.step}"),
         )
+
+
+class PromoteOperator(StepOperator, SkipMixin):
+    """The step ``promote`` where others follow it: those that ask for another outcome are skipped.
+
+    ``followers``: outcome → the tasks that run after it.
+    """
+
+    def __init__(self, *, followers: dict[str, list[str]], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.followers = followers
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Run the step, then skip the tasks right after it that ask for another outcome."""
+        value = super().execute(context)
+        self.skip_all_except(context["ti"], self.followers.get(value["outcome"], []))
+        return value
 
 
 def _address(ctx: StepContext, record: Record) -> str | None:

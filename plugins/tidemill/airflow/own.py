@@ -12,7 +12,7 @@ from airflow.sdk import DAG, Asset, AssetAlias, AssetAll, AssetAny, TaskGroup
 
 from tidemill.airflow.macros import MACROS
 from tidemill.airflow.operators import Placeholder
-from tidemill.airflow.values import Reader, named
+from tidemill.airflow.values import Reader, Unbuildable, named
 from tidemill.plan.model import DagPlan, GroupPlan, StepPlan, TaskPlan, Value
 from tidemill.project import Project
 
@@ -103,12 +103,25 @@ class Builder:
         self._mapped[plan.group_id] = {name: MappedArgument(input=source, key=name) for name in names}
 
     def task(self, plan: TaskPlan, *, real: bool) -> Any:
-        """Build a task, or its placeholder."""
+        """Build a task, or its placeholder.
+
+        Raises:
+            Unbuildable: its class or function is not there, or refuses the arguments.
+        """
         own = plan.own
         assert own is not None
-        with self._inside(plan.group):
-            built = self._real(plan, own) if real else self._placeholder(plan, own)
-            self._mark(built, own)
+        try:
+            with self._inside(plan.group):
+                built = self._real(plan, own) if real else self._placeholder(plan, own)
+                self._mark(built, own)
+        except Unbuildable as error:
+            error.task = plan
+            raise
+        except Exception as e:
+            # Whatever an operator makes of its arguments is about this step, and said with its place.
+            unbuildable = Unbuildable(f"{own.target.rpartition('.')[2]} refuses its arguments: {type(e).__name__}: {e}")
+            unbuildable.task = plan
+            raise unbuildable from e
         self.tasks[plan.task_id] = built
         return built
 

@@ -21,16 +21,21 @@ class SafetyCheck:
         from airflow.serialization.serialized_objects import DagSerialization
 
         from tidemill.airflow.factory import build
-        from tidemill.discovery import first_line
+        from tidemill.airflow.values import Unbuildable
+        from tidemill.discovery import line_of
 
         for dag_plan in plan.dags:
             try:
-                dag = build(plan, dag_plan, file, self._project)
+                dag = build(plan, dag_plan, file, self._project, lazy=True)
                 dag.validate()  # type: ignore[no-untyped-call] # Airflow left it untyped
                 dag.check_cycle()
                 DagSerialization.to_dict(dag)
+            except Unbuildable as e:
+                place = (e.task.file, e.task.line) if e.task is not None else (plan.file, 1)
+                path = f"steps.{e.task.task_id}" if e.task is not None else ""
+                return (SpecError(*place, 1, path, str(e), source=line_of(file, place[1])),)
             except Exception as e:  # noqa: BLE001 - whatever Airflow raises, the loader must go on with the others
                 message = f"Airflow cannot take the DAG {dag_plan.dag_id!r}: {type(e).__name__}: {e}"
                 hint = "please report this: the spec passed every check"
-                return (SpecError(plan.file, 1, 1, "", message, hint, source=first_line(file)),)
+                return (SpecError(plan.file, 1, 1, "", message, hint, source=line_of(file, 1)),)
         return ()

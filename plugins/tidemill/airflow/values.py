@@ -13,12 +13,14 @@ from importlib import import_module
 from typing import Any
 
 from tidemill.errors import TidemillError
-from tidemill.plan.model import Value
+from tidemill.plan.model import TaskPlan, Value
 from tidemill.project import Project
 
 
 class Unbuildable(TidemillError):
-    """A name of the spec that leads to nothing in this environment."""
+    """What a spec asks for cannot be made in this environment; ``task`` is the one that asks, if it is one."""
+
+    task: TaskPlan | None = None
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,20 @@ from tidemill.checks.code import PROJECT_PACKAGE, may_bind, tree_of
 from tidemill.project import Project
 from tidemill.spec.errors import SpecError, suggest
 from tidemill.spec.load import Sources
-from tidemill.spec.models import Spec
+from tidemill.spec.models import Spec, Workflow
 
 
-def check(spec: Spec, sources: Sources, project: Project) -> list[SpecError]:
-    """What the spec names and the project does not hold."""
+def check(spec: Workflow, sources: Sources, project: Project) -> list[SpecError]:
+    """What the stages of a spec name and the project does not hold."""
+    if not isinstance(spec, Spec):
+        return []
     return [*_code(spec, sources, project), *_expect(spec, sources, project)]
 
 
-def files_read(spec: Spec, project: Project) -> list[Path]:
+def files_read(spec: Workflow, project: Project) -> list[Path]:
     """The files that ``check`` looks at: when one of them changes, its answer may."""
+    if not isinstance(spec, Spec):
+        return []
     files = [_module_file(spec.train.code, project)] if spec.train else []
     if spec.data and spec.data.expect:
         files.append(project.path(spec.data.expect))

@@ -157,7 +157,8 @@ def new(
 @app.command(epilog="Example: tidemill run dags/flight_delays.yaml --as-of 2013-07-01")
 def run(
     file: SpecFile,
-    dag: Annotated[str, typer.Option(help="Which of the pipeline's DAGs: training or monitor.")] = "training",
+    dag: Annotated[str | None, typer.Option(help="Which of the pipeline's DAGs: training or monitor.")] = None,
+    param: Annotated[list[str] | None, typer.Option(help="A param of the run, NAME=VALUE; may be repeated.")] = None,
     as_of: Annotated[str | None, typer.Option(help="The instant to stand at, e.g. 2013-07-01.")] = None,
     live: Annotated[bool, typer.Option(help="Use the project's own ledger and registry, not a trial copy.")] = False,
     approve: Annotated[bool, typer.Option("--approve", help="Say yes where a person is asked.")] = False,
@@ -176,17 +177,18 @@ def run(
 
     if approve and reject:
         raise UsageProblem("--approve and --reject exclude each other")
-    if dag not in ("training", "monitor"):
-        raise UsageProblem(f'there is no DAG "{dag}": training or monitor')
     _choose(environment)
     if environment is not None:
         check_environment(environment, verdicts([file]))
     plan, path, place = plan_of(file, row)
-    dag_plan = plan.dag("monitor" if dag == "monitor" else "training")
+    dag_plan = next((d for d in plan.dags if dag in (None, d.kind)), None)
     if dag_plan is None:
-        raise UsageProblem(f"{plan.pipeline} has no monitor; add a `monitor:` section")
+        kinds = " or ".join(d.kind for d in plan.dags)
+        hint = "; add a `monitor:` section" if dag == "monitor" and plan.model else f": it has {kinds}"
+        raise UsageProblem(f"{plan.pipeline} has no {dag}{hint}")
+    params = command.read_params(param or [], dag_plan)
     answer: command.Answer | None = "Approve" if approve else "Reject" if reject else None
-    options = command.Options(as_of=as_of, live=live, answer=answer)
+    options = command.Options(as_of=as_of, live=live, answer=answer, params=params)
     outcome = command.run(plan, dag_plan, path, place, options)
     _tell(plan, command.scratch_project(place.project, plan, live=live), outcome, as_json)
 
@@ -196,19 +198,19 @@ def _tell(plan: Any, project: Any, outcome: Any, as_json: bool) -> None:
     from tidemill.cli.run import WAITING
     from tidemill.cli.summary import render, summarise
 
-    with ledger_of(project) as ledger:
-        summary = summarise(ledger.entries(plan.model), plan.model)
+    summary = None
+    if plan.model:
+        with ledger_of(project) as ledger:
+            summary = summarise(ledger.entries(plan.model), plan.model)
     if as_json:
         tasks = {name: {"state": state, "said": outcome.said.get(name, "")} for name, state in outcome.tasks.items()}
         _print_json({"state": outcome.state, "run_id": outcome.run_id, "tasks": tasks, "summary": summary})
-    else:
+    elif summary is not None:
         render(summary)
     if outcome.waiting:
-        _fail(
-            "tidemill: a person must approve, and there is nobody to ask here. Say --approve or --reject, or later:\n"
-            f"  tidemill promote {plan.model} VERSION --state {project.state}",
-            WAITING,
-        )
+        later = f", or later:\n  tidemill promote {plan.model} VERSION --state {project.state}" if plan.model else "."
+        text = f"tidemill: a person must answer, and there is nobody to ask here. Say --approve or --reject{later}"
+        _fail(text, WAITING)
     if outcome.state != "success":
         failed = [f"{task}: {outcome.said.get(task, '')}" for task, state in outcome.tasks.items() if state == "failed"]
         _fail("\n".join([*failed, f"tidemill: the run {outcome.state}; its whole log is {outcome.log}"]))

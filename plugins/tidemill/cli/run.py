@@ -18,6 +18,7 @@ from tidemill.discovery import row_of
 from tidemill.plan.model import DagPlan, Plan
 from tidemill.project import Project
 from tidemill.settings import environment, setting
+from tidemill.spec.scalars import plain
 
 Answer = Literal["Approve", "Reject"]
 WAITING = 3
@@ -86,10 +87,30 @@ class Options:
     scheduled: bool = False
     live: bool = False
     answer: Answer | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
 
     def conf(self) -> dict[str, Any]:
         """The run's conf: the DAG's params that were given."""
-        return {"as_of": self.as_of, "scheduled": self.scheduled}
+        given = {"as_of": self.as_of, "scheduled": self.scheduled or None}
+        return {**self.params, **{name: value for name, value in given.items() if value is not None}}
+
+
+def read_params(given: list[str], dag_plan: DagPlan) -> dict[str, Any]:
+    """The params of ``--param NAME=VALUE``; values are read as YAML's plain scalars are.
+
+    Raises:
+        UsageProblem: the DAG has no such param, or the form is another one.
+    """
+    found = {}
+    for item in given:
+        name, sign, text = item.partition("=")
+        if not sign:
+            raise UsageProblem(f'--param takes NAME=VALUE, got "{item}"')
+        if name not in dag_plan.params:
+            known = ", ".join(dag_plan.params) or "none"
+            raise UsageProblem(f'{dag_plan.dag_id} has no param "{name}"; it has: {known}')
+        found[name] = plain(text)
+    return found
 
 
 def scratch_project(project: Project, plan: Plan, *, live: bool) -> Project:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
 from tidemill.plan.model import DagPlan, Plan, SchedulePlan, TaskPlan
-from tidemill.spec.models import PRESETS
+from tidemill.spec.timing import PRESETS
+from tidemill.spec.units import format_duration
 
 
 def draw(plan: Plan) -> str:
@@ -14,17 +18,19 @@ def draw(plan: Plan) -> str:
 
 
 def _head(plan: Plan) -> str:
+    lines = [f"{plan.pipeline} ({plan.file})", *(f"  {line}".rstrip() for line in plan.description.splitlines())]
+    return "\n".join([*lines, *(_of_model(plan) if plan.model else [])])
+
+
+def _of_model(plan: Plan) -> list[str]:
     spec = plan.spec
     window, gates = spec["data"]["window"], spec["promote"]["when"]
     gate = "; ".join(_gate(metric, gates[metric]) for metric in spec["evaluate"]["metrics"] if metric in gates)
-    lines = [
-        f"{plan.pipeline} ({plan.file})",
-        *(f"  {line}".rstrip() for line in plan.description.splitlines()),
+    return [
         f"  data      {spec['data']['source']}: {window['train']} to learn from, {window['holdout']} to be judged on",
         f"  model     {plan.model}@{spec['promote']['alias']}, trained by {spec['train']['code']}",
         f"  gate      {gate}",
     ]
-    return "\n".join(lines)
 
 
 def _gate(metric: str, gate: dict[str, object]) -> str:
@@ -52,6 +58,10 @@ def describe_schedule(schedule: SchedulePlan) -> str:
     if schedule.cron:
         name = next((preset for preset, cron in PRESETS.items() if cron == schedule.cron), schedule.cron)
         parts.append(name if schedule.timezone == "UTC" else f"{name} ({schedule.timezone})")
+    if schedule.other is not None:
+        parts.append(_other(schedule.other))
+    if schedule.condition is not None:
+        parts.append(f"on {_condition(schedule.condition)}")
     parts += [f"on {asset.name}" for asset in schedule.assets]
     text = " or ".join(parts) or "by hand"
     if schedule.first or schedule.last:
@@ -60,24 +70,54 @@ def describe_schedule(schedule: SchedulePlan) -> str:
     return text
 
 
+def _other(plan: dict[str, Any]) -> str:
+    if "preset" in plan:
+        return str(plan["preset"]).removeprefix("@")
+    if "every" in plan:
+        return f"every {format_duration(timedelta(seconds=plan['every']))}"
+    if "class" in plan:
+        return str(plan["class"]).rpartition(".")[2]
+    crons = ", ".join(plan["crons"])
+    return crons if plan["timezone"] == "UTC" else f"{crons} ({plan['timezone']})"
+
+
+def _condition(plan: dict[str, Any]) -> str:
+    for key, word in (("any", " or "), ("all", " and ")):
+        if key in plan:
+            parts = [_condition(part) for part in plan[key]]
+            return f"({word.join(parts)})" if len(parts) > 1 else parts[0]
+    return str(plan.get("alias") or plan["asset"].get("name") or plan["asset"]["uri"])
+
+
 def draw_dag(dag: DagPlan) -> list[str]:
     """The tasks in columns by depth; a task stands in the row of the one it follows, others below it."""
-    column = _columns(dag.tasks)
-    row = _rows(dag.tasks, column)
-    width = [max(len(t.task_id) for t in dag.tasks if column[t.task_id] == c) for c in range(max(column.values()) + 1)]
+    tasks = dag.flat()
+    column = _columns(tasks)
+    row = _rows(tasks, column)
+    mapped = {group.group_id for group in dag.groups if group.expand is not None}
+    label = {t.task_id: _label(t, mapped) for t in tasks}
+    width = [
+        max(len(label[t.task_id]) for t in tasks if column[t.task_id] == c) for c in range(max(column.values()) + 1)
+    ]
     grid = [["" for _ in width] for _ in range(max(row.values()) + 1)]
-    for task in dag.tasks:
-        grid[row[task.task_id]][column[task.task_id]] = task.task_id
+    for task in tasks:
+        grid[row[task.task_id]][column[task.task_id]] = label[task.task_id]
     lines = []
     for r, cells in enumerate(grid):
         line = ""
         for c, name in enumerate(cells):
-            left, sign, right = _joint(dag.tasks, column, row, c, r) if c else ("", "", "")
-            onward = _joint(dag.tasks, column, row, c + 1, r)[0] if c + 1 < len(cells) else " "
+            left, sign, right = _joint(tasks, column, row, c, r) if c else ("", "", "")
+            onward = _joint(tasks, column, row, c + 1, r)[0] if c + 1 < len(cells) else " "
             line += left + sign + right + (" " if name and c else right)
             line += (f"{name} " if name else "").ljust(width[c] + 1, onward)
         lines.append(line.rstrip())
     return lines
+
+
+def _label(task: TaskPlan, mapped: set[str]) -> str:
+    """A task's id, marked as Airflow does if there are several instances of it."""
+    several = task.own is not None and (task.own.expand is not None or task.group in mapped)
+    return f"{task.task_id} [ ]" if several else task.task_id
 
 
 def _columns(tasks: tuple[TaskPlan, ...]) -> dict[str, int]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 from tidemill.plan.graph import MONITOR_STAGES, Graph, Node, component, graph_of, in_order
 from tidemill.plan.model import AssetPlan, DagPlan, Kind, Plan, SchedulePlan, TaskPlan, Value
-from tidemill.plan.own import Typed, asset_of, callbacks_of, connect, group_of, settings_of, task_of
+from tidemill.plan.own import Typed, asset_of, callbacks_of, connect, each_of, group_of, settings_of, task_of
 from tidemill.plan.schedule import is_tick, next_tick, previous_tick
+from tidemill.spec.document import Path
 from tidemill.spec.load import Sources
 from tidemill.spec.models import Owner, Spec, Workflow
 from tidemill.spec.steps import DeadlineSection
@@ -47,24 +48,80 @@ def compile_plan(pipeline: str, spec: Workflow, sources: Sources, typed: Typed =
         links=tuple(sorted(spec.links.items())),
         spec=value,
         spec_hash=hash_of(value),
-        dags=tuple(_dags(pipeline, spec, sources, typed)),
+        dags=tuple(_Compiler(pipeline, spec, sources, typed, full_graph(spec)).dags()),
     )
 
 
-def _dags(pipeline: str, spec: Workflow, sources: Sources, typed: Typed) -> Iterator[DagPlan]:
-    graph = full_graph(spec)
-    own = set(graph.nodes)
-    if not isinstance(spec, Spec):
-        yield _dag(pipeline, "workflow", _schedule(spec.schedule, spec, ()), [], graph, own, spec, sources, typed)
-        return
-    watching = own & in_monitor(graph)
-    assets = (retrain_asset(pipeline),) if spec.retrain and spec.retrain.triggers else ()
-    schedule = _schedule(spec.schedule, spec, assets)
-    stages = training_stages(spec)
-    yield _dag(pipeline, "training", schedule, stages, graph, own - watching, spec, sources, typed)
-    if spec.monitor is not None:
-        schedule, stages = _schedule(spec.monitor.schedule, spec, ()), monitor_stages(spec)
-        yield _dag(dag_id(pipeline, "monitor"), "monitor", schedule, stages, graph, watching, spec, sources, typed)
+@dataclass(frozen=True)
+class _Compiler:
+    """Makes the DAGs of one file."""
+
+    pipeline: str
+    spec: Workflow
+    sources: Sources
+    typed: Typed
+    graph: Graph
+
+    def dags(self) -> Iterator[DagPlan]:
+        spec, own = self.spec, set(self.graph.nodes)
+        if not isinstance(spec, Spec):
+            yield self._dag("workflow", self._schedule(spec.schedule, ("schedule",)), [], own)
+            return
+        watching = own & in_monitor(self.graph)
+        assets = (retrain_asset(self.pipeline),) if spec.retrain and spec.retrain.triggers else ()
+        schedule = self._schedule(spec.schedule, ("schedule",), assets)
+        yield self._dag("training", schedule, training_stages(spec), own - watching)
+        if spec.monitor is not None:
+            schedule = self._schedule(spec.monitor.schedule, ("monitor", "schedule"))
+            yield self._dag("monitor", schedule, monitor_stages(spec), watching)
+
+    def _dag(self, kind: Kind, schedule: SchedulePlan, stages: Sequence[Stage], own: Set[str]) -> DagPlan:
+        graph, spec, sources, typed = self.graph, self.spec, self.sources, self.typed
+        keys = {stage: key for stage, _, key in stages}
+        outlets = {"request": (retrain_asset(self.pipeline),)} if kind == "monitor" else {}
+        tasks = []
+        for task in in_order(graph) if own else keys:
+            if task in own:
+                tasks.append(task_of(graph.nodes[task], graph, sources, typed))
+            elif task in keys:
+                file, line, _ = sources.place(tuple(keys[task].split(".")), key=True)
+                upstream = tuple(n for n in graph.upstream[task] if n in own or n in keys)
+                followers = _followers(graph) if task == "promote" else {}
+                tasks.append(TaskPlan(task, task, upstream, line, file, outlets.get(task, ()), followers=followers))
+        return DagPlan(
+            dag_id=dag_id(self.pipeline, kind),
+            kind=kind,
+            schedule=schedule,
+            tasks=tuple(tasks),
+            groups=tuple(group_of(node, graph, typed) for node in _groups(graph) if node.id in own),
+            settings=_settings(spec, kind, typed),
+            defaults=settings_of(spec.defaults, ("defaults",), typed),
+            params=spec.params if kind != "monitor" else {},
+        )
+
+    def _schedule(self, written: str | Timing | None, path: Path, assets: tuple[AssetPlan, ...] = ()) -> SchedulePlan:
+        spec, typed = self.spec, self.typed
+        plan = SchedulePlan(
+            assets=assets,
+            first=_text(spec.start),
+            last=_text(spec.end),
+            condition=_condition(written, path, typed),
+        )
+        if written is None:
+            return plan
+        ticks = cron_of(written)
+        if ticks is None:
+            start, end = spec.start or _SINCE, spec.end
+        else:
+            start, end = shifted(*ticks, spec.start, spec.end)
+            plan = replace(plan, cron=ticks[0], timezone=ticks[1])
+        return replace(
+            plan,
+            other=other_of(written, typed.get((*path, "with"))),
+            start=_text(start),
+            end=_text(end),
+            catchup=spec.catchup,
+        )
 
 
 def full_graph(spec: Workflow) -> Graph:
@@ -117,40 +174,6 @@ def _outermost(graph: Graph, node: str) -> str:
     return node
 
 
-def _dag(
-    name: str,
-    kind: Kind,
-    schedule: SchedulePlan,
-    stages: Sequence[Stage],
-    graph: Graph,
-    own: Set[str],
-    spec: Workflow,
-    sources: Sources,
-    typed: Typed,
-) -> DagPlan:
-    keys = {stage: key for stage, _, key in stages}
-    outlets = {"request": (retrain_asset(name.partition(".monitor")[0]),)} if kind == "monitor" else {}
-    tasks = []
-    for task in in_order(graph) if own else keys:
-        if task in own:
-            tasks.append(task_of(graph.nodes[task], graph, sources, typed))
-        elif task in keys:
-            file, line, _ = sources.place(tuple(keys[task].split(".")), key=True)
-            upstream = tuple(n for n in graph.upstream[task] if n in own or n in keys)
-            followers = _followers(graph) if task == "promote" else {}
-            tasks.append(TaskPlan(task, task, upstream, line, file, outlets.get(task, ()), followers=followers))
-    return DagPlan(
-        dag_id=name,
-        kind=kind,
-        schedule=schedule,
-        tasks=tuple(tasks),
-        groups=tuple(group_of(node, graph, typed) for node in _groups(graph) if node.id in own),
-        settings=_settings(spec, kind),
-        defaults=settings_of(spec.defaults),
-        params=spec.params if kind != "monitor" else {},
-    )
-
-
 def _groups(graph: Graph) -> list[Node]:
     """The groups, from the outside in."""
     return sorted((n for n in graph.nodes.values() if n.is_group), key=lambda n: (len(n.path), n.id))
@@ -184,7 +207,7 @@ _PLAIN = (
 )
 
 
-def _settings(spec: Workflow, kind: Kind) -> dict[str, Value]:
+def _settings(spec: Workflow, kind: Kind, typed: Typed) -> dict[str, Value]:
     """What is set of the DAG itself, by Airflow's names. The monitor's DAG has no name of its own, and no runs
     that would be late."""
     found: dict[str, Value] = {
@@ -194,24 +217,24 @@ def _settings(spec: Workflow, kind: Kind) -> dict[str, Value]:
         found["dagrun_timeout"] = {"$timedelta": spec.dagrun_timeout.total_seconds()}
     for name in ("on_success", "on_failure"):
         if (value := getattr(spec, name)) is not None:
-            found[f"{name}_callback"] = callbacks_of(value)
+            found[f"{name}_callback"] = callbacks_of(value, (name,), typed)
     if kind == "monitor":
         found.pop("dag_display_name", None)
     elif spec.deadline is not None:
-        found["deadline"] = [
-            _deadline(d) for d in (spec.deadline if isinstance(spec.deadline, list) else [spec.deadline])
-        ]
+        found["deadline"] = [_deadline(one, at, typed) for at, one in each_of(spec.deadline, ("deadline",))]
+    if ("user_defined_macros",) in typed and spec.user_defined_macros:
+        found["user_defined_macros"] = typed["user_defined_macros",]
     return found
 
 
-def _deadline(deadline: DeadlineSection) -> dict[str, Value]:
+def _deadline(deadline: DeadlineSection, path: Path, typed: Typed) -> dict[str, Value]:
     return {
         "name": deadline.name,
         "reference": deadline.reference,
         "interval": deadline.interval.total_seconds(),
         "callback": deadline.callback,
         "notifier": deadline.notifier,
-        "with": deadline.with_,
+        "with": typed.get((*path, "with"), deadline.with_),
     }
 
 
@@ -269,26 +292,9 @@ def dag_id(pipeline: str, kind: Kind) -> str:
     return f"{pipeline}.{kind}" if kind == "monitor" else pipeline
 
 
-def _schedule(written: str | Timing | None, spec: Workflow, assets: tuple[AssetPlan, ...]) -> SchedulePlan:
-    plan = SchedulePlan(
-        assets=assets,
-        first=_text(spec.start),
-        last=_text(spec.end),
-        condition=_condition(written) if isinstance(written, Timing) and written.assets is not None else None,
-    )
-    if written is None:
-        return plan
-    ticks = cron_of(written)
-    if ticks is None:
-        start, end = spec.start or _SINCE, spec.end
-    else:
-        start, end = shifted(*ticks, spec.start, spec.end)
-        plan = replace(plan, cron=ticks[0], timezone=ticks[1])
-    return replace(plan, other=other_of(written), start=_text(start), end=_text(end), catchup=spec.catchup)
-
-
-def other_of(written: str | Timing | None) -> dict[str, Value] | None:
-    """The plan's form of a schedule whose runs are not the intervals of a cron expression."""
+def other_of(written: str | Timing | None, arguments: dict[str, Value] | None = None) -> dict[str, Value] | None:
+    """The plan's form of a schedule whose runs are not the intervals of a cron expression. ``arguments``: those of its
+    timetable, as the checks read them."""
     if isinstance(written, str):
         return {"preset": f"@{written}"} if written in (ONCE, CONTINUOUS) else None
     if written is None:
@@ -296,18 +302,18 @@ def other_of(written: str | Timing | None) -> dict[str, Value] | None:
     if written.every is not None:
         return {"every": written.every.total_seconds(), "data_interval": written.data_interval}
     if written.timetable is not None:
-        return {"class": written.timetable, "with": written.with_}
+        return {"class": written.timetable, "with": written.with_ if arguments is None else arguments}
     if isinstance(written.cron, list) or (written.cron is not None and not written.data_interval):
         crons = written.cron if isinstance(written.cron, list) else [written.cron]
         return {"crons": [PRESETS.get(cron, cron) for cron in crons], "timezone": written.timezone}
     return None
 
 
-def _condition(written: Timing) -> dict[str, Value]:
-    if isinstance(written.assets, list):
-        return {"all": [asset_of(item) for item in written.assets]}
-    assert written.assets is not None
-    return asset_of(written.assets)
+def _condition(written: str | Timing | None, path: Path, typed: Typed) -> dict[str, Value] | None:
+    if not isinstance(written, Timing) or written.assets is None:
+        return None
+    found = [asset_of(item, at, typed) for at, item in each_of(written.assets, (*path, "assets"))]
+    return {"all": found} if isinstance(written.assets, list) else found[0]
 
 
 @lru_cache(maxsize=1024)

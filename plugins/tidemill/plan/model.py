@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Kind = Literal["training", "monitor", "workflow"]
@@ -116,6 +116,29 @@ class DagPlan:
     settings: dict[str, Value] = field(default_factory=dict)
     defaults: dict[str, Value] = field(default_factory=dict)
     params: dict[str, Value] = field(default_factory=dict)
+
+    def flat(self) -> tuple[TaskPlan, ...]:
+        """The tasks with those right before each, groups left out: what comes after a group comes after its last
+        tasks, and its first ones come after what comes before it."""
+        if not self.groups:
+            return self.tasks
+        inside: dict[str, set[str]] = {group.group_id: set() for group in self.groups}
+        parents = {group.group_id: group.parent for group in self.groups}
+        for task in self.tasks:
+            at = task.group
+            while at is not None:
+                inside[at].add(task.task_id)
+                at = parents[at]
+        before = {task.task_id: set(task.upstream) for task in self.tasks}
+        for group in self.groups:
+            for name in inside[group.group_id]:
+                if inside[group.group_id].isdisjoint(before[name]):
+                    before[name] |= set(group.upstream)
+        last = {g: {n for n in names if not any(n in before[m] for m in names)} for g, names in inside.items()}
+        return tuple(
+            replace(t, upstream=tuple(sorted(set().union(*(last.get(n, {n}) for n in before[t.task_id])))))
+            for t in self.tasks
+        )
 
     def edges(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Each group and task by id, with those right before it."""

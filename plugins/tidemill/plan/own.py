@@ -12,10 +12,10 @@ from tidemill.spec.document import Path
 from tidemill.spec.load import Sources
 from tidemill.spec.steps import Callback, FunctionStep, Group, OperatorStep, Settings, Single, Teardown
 from tidemill.spec.templates import Reference, alone, references, rewrite
-from tidemill.spec.timing import AssetExpression
+from tidemill.spec.timing import AssetItem
 
-Typed = Mapping[Path, Mapping[str, Value]]
-"""The arguments of steps in the plan's form, by the place of the mapping that holds them, as the checks made them."""
+Typed = Mapping[Path, Any]
+"""Arguments in the plan's form and full names of classes, by where they are written, as the checks made them."""
 
 _ON = ("on_execute", "on_success", "on_failure", "on_retry", "on_skipped")
 
@@ -111,14 +111,14 @@ def task_of(node: Node, graph: Graph, sources: Sources, typed: Typed) -> TaskPla
 
     teardown = step.teardown
     own = StepPlan(
-        target=step.python if isinstance(step, FunctionStep) else step.operator,
+        target=step.python if isinstance(step, FunctionStep) else typed.get((*node.path, "operator"), step.operator),
         decorator=step.decorator if isinstance(step, FunctionStep) else None,
         arguments=arguments("with", step.with_),
         options=arguments("options", step.options) if isinstance(step, FunctionStep) else {},
-        settings=_single(step),
+        settings=_single(step, node.path, typed),
         expand=expand_of(node, names, typed),
-        inlets=tuple(asset_of(item) for item in step.inlets or ()),
-        outlets=tuple(asset_of(item) for item in step.outlets or ()),
+        inlets=_assets(step.inlets, (*node.path, "inlets"), typed),
+        outlets=_assets(step.outlets, (*node.path, "outlets"), typed),
         setup=step.setup,
         teardown=bool(teardown),
         of=_setups(teardown, node, graph) if teardown else (),
@@ -136,7 +136,7 @@ def group_of(node: Node, graph: Graph, typed: Typed) -> GroupPlan:
         upstream=tuple(graph.upstream[node.id]),
         parent=node.group,
         prefix=step.prefix,
-        defaults=settings_of(step.defaults),
+        defaults=settings_of(step.defaults, (*node.path, "defaults"), typed),
         expand=expand_of(node, Names(graph, node.group), typed),
         tooltip=step.tooltip or "",
         display_name=step.display_name or "",
@@ -158,15 +158,15 @@ def _setups(teardown: bool | Teardown, node: Node, graph: Graph) -> tuple[str, .
     return tuple(n.id for n in before if isinstance(n.step, Single) and n.step.setup)
 
 
-def _single(step: Single) -> dict[str, Value]:
-    settings = settings_of(step)
+def _single(step: Single, path: Path, typed: Typed) -> dict[str, Value]:
+    settings = settings_of(step, path, typed)
     for name in ("task_display_name", "doc_md", "map_index_template"):
         if (value := getattr(step, name)) is not None:
             settings[name] = value
     return settings
 
 
-def settings_of(settings: Settings | None) -> dict[str, Value]:
+def settings_of(settings: Settings | None, path: Path, typed: Typed) -> dict[str, Value]:
     """Airflow's arguments of a task for what is set."""
     found: dict[str, Value] = {}
     for name in Settings.model_fields:
@@ -174,21 +174,33 @@ def settings_of(settings: Settings | None) -> dict[str, Value]:
         if value is None:
             continue
         if name in _ON:
-            found[f"{name}_callback"] = callbacks_of(value)
+            found[f"{name}_callback"] = callbacks_of(value, (*path, name), typed)
         else:
             found[name] = {"$timedelta": value.total_seconds()} if isinstance(value, timedelta) else value
     return found
 
 
-def callbacks_of(value: Callback | list[Callback]) -> list[dict[str, Value]]:
+def callbacks_of(value: Callback | list[Callback], path: Path, typed: Typed) -> list[dict[str, Value]]:
     """The plan's form of what is called when something happens."""
     return [
-        {"callback": one.callback, "notifier": one.notifier, "with": one.with_}
-        for one in (value if isinstance(value, list) else [value])
+        {"callback": one.callback, "notifier": one.notifier, "with": typed.get((*at, "with"), one.with_)}
+        for at, one in each_of(value, path)
     ]
 
 
-def asset_of(item: str | AssetExpression) -> dict[str, Value]:
+def each_of(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+    """One or many values, each with its place."""
+    if isinstance(value, list):
+        yield from (((*path, index), item) for index, item in enumerate(value))
+    else:
+        yield path, value
+
+
+def _assets(items: list[AssetItem] | None, path: Path, typed: Typed) -> tuple[Value, ...]:
+    return tuple(asset_of(item, at, typed) for at, item in each_of(items or [], path))
+
+
+def asset_of(item: AssetItem, path: Path, typed: Typed) -> dict[str, Value]:
     """The plan's form of an asset, an alias, or a condition."""
     if isinstance(item, str):
         return {"asset": {"uri": item} if "://" in item else {"name": item}}
@@ -196,10 +208,13 @@ def asset_of(item: str | AssetExpression) -> dict[str, Value]:
         return {"alias": item.alias, **({"group": item.group} if item.group else {})}
     for key, parts in (("any", item.any), ("all", item.all)):
         if parts is not None:
-            return {key: [asset_of(part) for part in parts]}
+            return {key: [asset_of(part, at, typed) for at, part in each_of(parts, (*path, key))]}
     asset: dict[str, Value] = {
         name: value for name in ("name", "uri", "group", "extra") if (value := getattr(item, name)) is not None
     }
     if item.watch:
-        asset["watchers"] = [{"name": w.name, "trigger": w.trigger, "with": w.with_} for w in item.watch]
+        asset["watchers"] = [
+            {"name": watcher.name, "trigger": watcher.trigger, "with": typed.get((*at, "with"), watcher.with_)}
+            for at, watcher in each_of(item.watch, (*path, "watch"))
+        ]
     return {"asset": asset}
