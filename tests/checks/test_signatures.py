@@ -67,6 +67,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         return run(command, **options)
 
     monkeypatch.setattr(module.subprocess, "run", noted)
+    monkeypatch.setattr(module, "_remembered", {})
     # As in the command line, where nothing of Airflow is imported.
     monkeypatch.setattr(module, "_imported", lambda name: None)
     return commands
@@ -100,6 +101,8 @@ def test_all_are_looked_at_in_one_process_and_then_never_again(project: Project,
     assert "trigger" in good(found["airflow.providers.standard.triggers.file.FileDeleteTrigger", "trigger"]).kinds
 
     assert signatures(WANTED, project) == found
+    module._remembered.clear()  # as in another process
+    assert signatures(WANTED, project) == found
     assert Lookup(project)("BashOperator", "operator") == bash
     assert len(started) == 1
 
@@ -111,9 +114,11 @@ def test_what_is_kept_for_another_version_or_damaged_is_looked_at_again(
     found = signatures(wanted, project)
     entry = Path(module._entry(BASH, project))
     before = len(started)
+    module._remembered.clear()
     entry.write_bytes(entry.read_bytes().replace(b'"env"', b'"evn"'))
     assert signatures(wanted, project) == found
     assert len(started) == before + 1
+    module._remembered.clear()
     monkeypatch.setattr(module, "installed", lambda name: "99.0")
     assert signatures(wanted, project) == found
     assert len(started) == before + 2
@@ -196,6 +201,7 @@ def test_what_lies_in_the_working_directory_is_not_run(
     for name in ("json", "airflow", "inspect"):
         (tmp_path / f"{name}.py").write_text("open('was_run', 'w')")
     monkeypatch.chdir(tmp_path)
+    module._remembered.clear()
     Path(module._entry(BASH, project)).unlink(missing_ok=True)
     good(Lookup(project)("BashOperator", "operator"))
     assert len(started) == 1

@@ -117,7 +117,7 @@ def _without_looking(name: str, use: Use, project: Project) -> Answer | None:
         module, member = split_name(full)
         if module == "datetime":
             return Signature(full, parameters=tuple(_DATETIME[member]))
-        if _kept(full, project) is None:
+        if _known(full, project) is None:
             wrong = missing(name, use)
     if wrong is not None:
         return SignatureProblem(*wrong)
@@ -176,7 +176,7 @@ def _may_be_base(name: str) -> bool:
 def _extracted(names: Collection[str], project: Project) -> dict[str, _Real | SignatureProblem]:
     found: dict[str, _Real | SignatureProblem] = {}
     for name in sorted(names):
-        known = _kept(name, project) or _imported(name)
+        known = _known(name, project)
         if known is not None:
             found[name] = known
     rest = [name for name in sorted(names) if name not in found]
@@ -186,8 +186,42 @@ def _extracted(names: Collection[str], project: Project) -> dict[str, _Real | Si
             found[name] = answer
             if isinstance(answer, _Real):
                 _keep(name, answer, project)
+                _remember(name, answer)
         rest = [name for name in rest if name not in answers]
     return found
+
+
+def _known(name: str, project: Project) -> _Real | None:
+    """What this process, the state folder, or an import that has happened already knows of a class."""
+    known = _remembered.get(name)
+    if known is not None and known[1] == _state(known[0]):
+        return known[2]
+    real = _kept(name, project)
+    if real is None:
+        real = _imported(name)
+        if real is not None:
+            _keep(name, real, project)
+    if real is not None:
+        _remember(name, real)
+    return real
+
+
+_remembered: dict[str, tuple[str | None, tuple[int, int] | None, _Real]] = {}
+"""Signatures by name, with the file of the class's module and its state: thousands of specs name the same few."""
+
+
+def _remember(name: str, real: _Real) -> None:
+    file = module_file(split_name(name)[0])
+    path = str(file) if file is not None else None
+    _remembered[name] = path, _state(path), real
+
+
+def _state(path: str | None) -> tuple[int, int] | None:
+    try:
+        stat = os.stat(path) if path is not None else None
+    except OSError:
+        return None
+    return (stat.st_mtime_ns, stat.st_size) if stat is not None else None
 
 
 def _imported(name: str) -> _Real | None:
@@ -267,10 +301,9 @@ def _versions(name: str) -> list[str]:
     """What a class's signature depends on: its distribution and file, Airflow, Python and Tidemill."""
     module = split_name(name)[0]
     file = module_file(module)
-    stat = file.stat() if file is not None else None
+    state = _state(str(file) if file is not None else None)
     own = installed(name) if module.startswith("airflow.providers.") else _version(module.partition(".")[0])
-    state = f"{stat.st_mtime_ns} {stat.st_size}" if stat is not None else "none"
-    return [own or "none", state, _installation()]
+    return [own or "none", str(state), _installation()]
 
 
 @cache

@@ -150,7 +150,7 @@ def _problems(text: str) -> tuple[TemplateProblem, ...]:
     try:
         # One is enough to say: the first that is written, which in a chain of attributes is the deepest.
         found = [*_walk(_parse(text))]
-        return tuple(sorted(reversed(found), key=lambda problem: problem.line)[:1])
+        return (min(reversed(found), key=lambda problem: problem.line),) if found else ()
     except TemplateSyntaxError as e:
         message = printable(str(e.message or "it cannot be read"))[:200].rstrip(".")
         hint = "text that is no template goes between {% raw %} and {% endraw %}"
