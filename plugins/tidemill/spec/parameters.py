@@ -105,10 +105,11 @@ def check_given(given: Stack, own: Document, template: Document) -> Iterator[Spe
     for name, parameter in parameters.items():
         if name not in given.merged:
             if name not in meant:
-                at: tuple[str, ...] = ("with",) if isinstance(own.value.get("with"), Mapping) else ("uses",)
-                described = parameter.get("description") or f"the template takes {_TYPES[parameter['type']][1]}"
+                given_some = isinstance(own.value.get("with"), Mapping)
+                words = str(parameter.get("description") or _TYPES[parameter["type"]][1]).strip().rstrip(".")
+                hint = f"add `{name}:` ({words})" if given_some else f"add `with: {{{name}: …}}` ({words})"
                 message = f'missing parameter "{name}" of {template.file}'
-                yield own.error(at, message, f"add `{name}:`; {str(described).strip().rstrip('.')}", key=True)
+                yield own.error(("with",) if given_some else ("uses",), message, hint, key=True)
         elif problem := _wrong(given.merged[name], parameter):
             yield _error(given, name, *problem)
 
