@@ -180,3 +180,17 @@ def test_the_names_that_airflow_gives_a_function_are_those_of_the_installed_airf
     from airflow.sdk.definitions.context import KNOWN_CONTEXT_KEYS
 
     assert CONTEXT_NAMES == KNOWN_CONTEXT_KEYS
+
+
+def test_a_misspelt_module_is_known_for_what_it_was_meant_to_be(root: Path) -> None:
+    (root / "include/flows").mkdir()
+    (root / "include/flows/tasks.py").touch()
+    for name, hint in {
+        "include.flows.taks:f": 'did you mean "include.flows.tasks:f"?',
+        "include.flow.tasks:f": 'did you mean "include.flows.tasks:f"?',
+        "include.other:f": "expected at include/other.py",
+        "include.flows:f": "expected at include/flows.py",
+    }.items():
+        found = function_signature(name, root)
+        assert isinstance(found, SignatureProblem)
+        assert found.hint == hint

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tidemill.checks.allowed import Use, elsewhere, split_name
 from tidemill.checks.annotations import from_node
-from tidemill.checks.code import PROJECT_PACKAGE, Module, module_file, origin, read_module
+from tidemill.checks.code import PROJECT_PACKAGE, Module, module_file, origin, read_module, submodules
 from tidemill.checks.parameters import (
     Init,
     Parameter,
@@ -89,8 +89,7 @@ def _definition(name: str, use: Use, root: Path) -> tuple[Module, ast.AST | None
     module, member = split_name(name)
     file = module_file(module, root)
     if file is None:
-        where = "/".join(module.split(".")) + ".py"
-        return SignatureProblem(f'there is no module "{module}"', f"expected at {where}")
+        return SignatureProblem(f'there is no module "{module}"', _module_meant(name, module, root))
     try:
         read = read_module(module, root)
         found = origin(module, member, root)
@@ -105,6 +104,19 @@ def _definition(name: str, use: Use, root: Path) -> tuple[Module, ast.AST | None
     if wrong is not None:
         return SignatureProblem(*wrong)
     return holder or read, found.node
+
+
+def _module_meant(name: str, module: str, root: Path) -> str:
+    parts = module.split(".")
+    for index in range(1, len(parts)):
+        beside = submodules(".".join(parts[:index]), root)
+        if parts[index] not in beside:
+            near = suggest(parts[index], beside)
+            if near:
+                meant = ".".join([*parts[:index], near, *parts[index + 1 :]])
+                return f'did you mean "{meant}{name[len(module) :]}"?'
+            break
+    return f"expected at {'/'.join(parts)}.py"
 
 
 def _unknown(module: str, member: str, read: Module | None, use: Use) -> tuple[str, str]:
