@@ -46,6 +46,7 @@ class VerdictCache:
     def __init__(self, project: Project, check: Check | None = None) -> None:
         self._project = project
         self._check = check
+        self._settings = f"{environment() or ''} {' '.join(allow())}".encode()
         self._folder = str(project.state / "cache" / "specs")
         self._states: dict[str, list[int] | None] = {}
 
@@ -56,7 +57,7 @@ class VerdictCache:
         """
         entry = self._entry(file)
         where = os.fsencode(dags), os.fsencode(self._project.root)
-        content = hashlib.sha256(b"\0".join((version_tag().encode(), _settings(), *where, data))).hexdigest()
+        content = hashlib.sha256(b"\0".join((version_tag().encode(), self._settings, *where, data))).hexdigest()
         kept = self._read(entry, content, row)
         if kept is not None:
             return kept
@@ -133,23 +134,18 @@ def _plans(file: BinaryIO, listed: list[tuple[str, int, str]], row: str | None) 
     Raises:
         ValueError: an entry that is none.
     """
-    found, at = [], file.tell()
+    found = []
     for pipeline, length, digest in listed:
-        if row is None or pipeline.partition(".")[2] == row:
-            file.seek(at)
-            line = file.read(length)
-            if _digest(line).decode() != digest:
-                raise ValueError("another plan than the one that was written")
-            found.append(Plan.from_json(json.loads(line)))
-        at += length + 1
-    if row is None and file.read():
+        if row is not None and pipeline.partition(".")[2] != row:
+            file.seek(length + 1, os.SEEK_CUR)
+            continue
+        line = file.read(length + 1).removesuffix(b"\n")
+        if _digest(line).decode() != digest:
+            raise ValueError("another plan than the one that was written")
+        found.append(Plan.from_json(json.loads(line)))
+    if row is None and file.read(1):
         raise ValueError("more than was written")
     return tuple(found)
-
-
-def _settings() -> bytes:
-    """The settings that a verdict depends on."""
-    return f"{environment() or ''} {' '.join(allow())}".encode()
 
 
 def _digest(text: bytes) -> bytes:
