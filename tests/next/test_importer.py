@@ -245,6 +245,23 @@ def test_two_files_with_one_stem_are_both_refused(airflow: Airflow) -> None:
     airflow.wait_for("no import error", lambda: not airflow.import_errors())
 
 
+def test_a_wrong_row_of_a_matrix_is_told_beside_its_file_and_the_others_live_on(airflow: Airflow) -> None:
+    rows = GOOD.replace("at_least: 0.6}", "at_least: '${row.least}'}") + "matrix: {a: {least: 0.6}, b: {least: 0.7}}\n"
+    airflow.drop("rows.yaml", rows)
+    airflow.wait_for("the DAG rows.b", lambda: airflow.get("dags/rows.b.monitor"))
+    airflow.drop("rows.yaml", rows.replace("0.7", "high"))
+    # Named after the file, since Airflow marks the DAGs of a file with errors stale.
+    errors = airflow.wait_for("the import error", airflow.import_errors)
+    assert errors == {"rows.yaml (rows)": airflow.validated("rows.yaml")}
+    airflow.wait_for("rows.b to be stale", lambda: airflow.get("dags/rows.b")["is_stale"])
+    assert airflow.get("dags/rows.a")["is_stale"] is False
+    assert airflow.get("dags/rows.a")["has_import_errors"] is False
+    airflow.drop("rows.yaml", rows)
+    airflow.wait_for("no import error", lambda: not airflow.import_errors())
+    airflow.wait_for("rows.b again", lambda: not airflow.get("dags/rows.b")["is_stale"])
+    (airflow.dags / "rows.yaml").unlink()
+
+
 def test_a_task_runs_from_its_yaml(airflow: Airflow) -> None:
     airflow.wait_for("the DAG good", lambda: airflow.get("dags/good"))
     answer = airflow.http.post("/api/v2/dags/good/dagRuns", json={"logical_date": None, "conf": {}})
