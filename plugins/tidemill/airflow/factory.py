@@ -13,6 +13,8 @@ from tidemill.plan.model import AssetPlan, DagPlan, Plan, SchedulePlan, TaskPlan
 from tidemill.project import Project
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
+
     from tidemill.airflow.own import Builder
 
 
@@ -27,6 +29,15 @@ class SpecDag(DAG):
         super().validate()  # type: ignore[no-untyped-call] # Airflow left it untyped
         if self.spec_file:
             self.fileloc = self.spec_file
+
+    def get_template_env(self, *, force_sandboxed: bool = False) -> Environment:
+        """Airflow's environment for templates; the one for native objects, which is none in Airflow, is a sandbox."""
+        env = super().get_template_env(force_sandboxed=True)
+        if self.render_template_as_native_obj and not force_sandboxed:
+            from tidemill.airflow.macros import native_sandbox
+
+            return native_sandbox(env)
+        return env
 
 
 def build(

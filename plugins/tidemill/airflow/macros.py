@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import pass_context
+from jinja2 import Environment, pass_context
 from jinja2.runtime import Context
 
 from tidemill.errors import TidemillError
@@ -46,3 +46,15 @@ def as_of(context: Context) -> str:
 
 
 MACROS = {"steps": steps, "as_of": as_of}
+
+
+def native_sandbox(env: Environment) -> Environment:
+    """A sandbox whose templates give objects instead of text. Airflow's own environment for that is no sandbox, and a
+    template in it reaches Python's insides through names put together at run time."""
+    from airflow.sdk.definitions._internal.templater import NativeEnvironment, SandboxedEnvironment
+
+    class NativeSandbox(SandboxedEnvironment, NativeEnvironment):
+        """Both: what the first forbids, and how the second puts results together."""
+
+    env.__class__ = NativeSandbox
+    return env

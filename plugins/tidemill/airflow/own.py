@@ -60,7 +60,7 @@ class Builder:
         if "preset" in plan:
             return plan["preset"]
         if "class" in plan:
-            return named(plan["class"], self.project)(**self._reader(None).value(plan["with"]))
+            return named(plan["class"], "timetable", self.project)(**self._reader(None).value(plan["with"]))
         if "every" in plan:
             delta = timedelta(seconds=plan["every"])
             return sdk.DeltaDataIntervalTimetable(delta) if plan["data_interval"] else sdk.DeltaTriggerTimetable(delta)
@@ -155,7 +155,7 @@ class Builder:
         if own.decorator is not None:
             make, given = decorated(own, {**reader.value(own.options), **settings}, reader), arguments
         else:
-            make, given = named(own.target, self.project), {**settings, **arguments}
+            make, given = named(own.target, "operator", self.project), {**settings, **arguments}
         if own.expand is None:
             return _operator(make(**given))
         values = reader.value(own.expand)
@@ -263,7 +263,7 @@ def asset_of(value: Mapping[str, Value], project: Project) -> Any:
 
         reader = Reader(project)
         asset["watchers"] = [
-            AssetWatcher(name=w["name"], trigger=named(w["trigger"], project)(**reader.value(w["with"])))
+            AssetWatcher(name=w["name"], trigger=named(w["trigger"], "trigger", project)(**reader.value(w["with"])))
             for w in watchers
         ]
     return Asset(**asset)

@@ -1,7 +1,4 @@
-"""The plan's values as Python objects: durations, functions, objects of allow-listed classes, and other tasks' outputs.
-
-Whether a name is allowed was decided when the spec was judged; here it is only looked up.
-"""
+"""The plan's values as Python objects: durations, functions, objects of allow-listed classes, tasks' outputs."""
 
 from __future__ import annotations
 
@@ -9,9 +6,10 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from importlib import import_module
 from typing import Any
 
+from tidemill.airflow.signatures import load_class, load_function
+from tidemill.checks.allowed import Use
 from tidemill.errors import TidemillError
 from tidemill.plan.model import TaskPlan, Value
 from tidemill.project import Project
@@ -52,7 +50,7 @@ class Reader:
         if "$function" in value:
             return self.function(value["$function"])
         if "$object" in value:
-            made = named(value["$object"], self.project)
+            made = named(value["$object"], "object", self.project)
             return made(*self.value(value.get("args", [])), **self.value(value.get("with", {})))
         if "$output" in value:
             task, key = value["$output"]
@@ -76,7 +74,7 @@ class Reader:
         for one in given:
             arguments = self.value(one["with"])
             if one["notifier"] is not None:
-                found.append(named(one["notifier"], self.project)(**arguments))
+                found.append(named(one["notifier"], "notifier", self.project)(**arguments))
             else:
                 found.append(Call(one["callback"], self.project, arguments))
         return found
@@ -101,25 +99,21 @@ class Call:
         return f"<{self._name}>"
 
 
-def named(name: str, project: Project) -> Any:
-    """The class of a dotted name. Raises Unbuildable."""
-    module, _, attribute = name.rpartition(".")
-    return _attribute(module, attribute, project)
+def named(name: str, use: Use, project: Project) -> Any:
+    """The class of a dotted name; the allow-list is asked once more. Raises Unbuildable."""
+    return _loaded(load_class, (name, use), project)
 
 
 def function(name: str, project: Project) -> Any:
-    """The function of ``module:function``. Raises Unbuildable."""
-    module, _, attribute = name.partition(":")
-    return _attribute(module, attribute, project)
+    """The function of ``module:function``; the allow-list is asked once more. Raises Unbuildable."""
+    return _loaded(load_function, (name,), project)
 
 
-def _attribute(module: str, attribute: str, project: Project) -> Any:
+def _loaded(load: Callable[..., Any], arguments: tuple[str, ...], project: Project) -> Any:
     root = str(project.root)
     if root not in sys.path:
         sys.path.append(root)
     try:
-        return vars(import_module(module))[attribute]
-    except ImportError as e:
-        raise Unbuildable(f"{module}.{attribute} cannot be imported: {e}") from e
-    except KeyError:
-        raise Unbuildable(f"{module} has no {attribute}") from None
+        return load(*arguments)
+    except TidemillError as e:
+        raise Unbuildable(str(e)) from e

@@ -9,9 +9,9 @@ from typing import Any
 
 from tidemill.checks.allowed import Use, full_name
 from tidemill.checks.annotations import ANY
-from tidemill.checks.arguments import check_arguments, named, typed, typed_arguments
+from tidemill.checks.arguments import check_arguments, named, typed, typed_arguments, unknown
 from tidemill.checks.parameters import Parameter, Signature, SignatureProblem
-from tidemill.checks.signatures import Lookup
+from tidemill.checks.signatures import Lookup, files_of
 from tidemill.plan.graph import Step
 from tidemill.plan.own import each_of
 from tidemill.project import Project
@@ -84,8 +84,8 @@ def check(spec: Workflow, sources: Sources, project: Project) -> Found:
     found.errors += check_arguments(holder, macros, ("user_defined_macros",), sources, look=look)
     if not found.errors:
         found.typed[("user_defined_macros",)] = {name: typed(value, ANY, look) for name, value in macros.items()}
-    names = [name for name, _ in (*((one.name, one.use) for one in asked), *nested)]
-    found.files = [file for name in names if (file := _file(name, project)) is not None]
+    everything = dict.fromkeys((*((one.name, one.use) for one in asked), *nested))
+    found.files = [file for name, use in everything for file in files_of(name, use, project)]
     return found
 
 
@@ -110,11 +110,8 @@ def _judge(one: _Asked, look: Lookup, sources: Sources, found: Found) -> None:
         signature, one.arguments, at, sources, look=look, mapped=frozenset(one.mapped), supplied=supplied
     )
     for name in one.mapped:
-        if signature.parameter(name) is None and not signature.open:
-            takes = ", ".join(parameter.name for parameter in signature.parameters[:12]) or "nothing"
-            path = (*one.at[:-1], "for_each", name)
-            message = f'"{signature.short}" has no argument "{name}"'
-            wrong.append(sources.error(path, message, f"it takes: {takes}", key=True))
+        if (told := unknown(signature, name)) is not None:
+            wrong.append(sources.error((*one.at[:-1], "for_each", name), *told, key=True))
     found.errors += wrong
     if not wrong:
         found.typed[one.arguments_at] = typed_arguments(signature, one.arguments, look)
@@ -208,12 +205,3 @@ def _watchers(item: str | AssetExpression | None, path: Path) -> Iterator[_Asked
     for key, parts in (("any", item.any), ("all", item.all)):
         for index, part in enumerate(parts or ()):
             yield from _watchers(part, (*path, key, index))
-
-
-def _file(name: str, project: Project) -> FilePath | None:
-    """The file of the project that a name leads to."""
-    if not name.startswith("include."):
-        return None
-    module = name.partition(":")[0] if ":" in name else name.rpartition(".")[0]
-    folder = project.root.joinpath(*module.split("."))
-    return folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
