@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tidemill.errors import TidemillError
 from tidemill.plan.model import Plan
 from tidemill.project import Project
 from tidemill.spec.errors import SpecError, SpecErrors
@@ -61,6 +62,8 @@ def judge(file: Path, dags: Path, project: Project, data: bytes = b"", row: str 
     except OSError as e:
         errors = [SpecError(name, 1, 1, "", f"cannot be read: {e.strerror}", "check the file and its permissions")]
         plans = []
+    except TidemillError as e:
+        plans, errors = [], [SpecError(name, 1, 1, "", str(e))]
     except Exception as e:  # noqa: BLE001 - a defect of ours must not hide the other pipelines of the folder
         message = f"Tidemill failed on this file: {type(e).__name__}: {e}"
         plans, errors = [], [SpecError(name, 1, 1, "", message, "please report this")]

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.command_line import CommandLine
 from tests.spec.test_load import BASE
+from tidemill.cli.resolved import as_yaml
+from tidemill.spec.errors import is_visible, printable
+from tidemill.spec.load import Sources
+from tidemill.spec.reader import read
 
 TEMPLATE = """\
 tidemill: 1
@@ -118,3 +126,25 @@ def test_the_pipelines_of_a_matrix_are_drawn_one_or_all(root: Path, tidemill: Co
     assert [plan["pipeline"] for plan in tidemill("show", "dags/flights.yaml", "--json").json] == [
         "flights.eu", "flights.us",
     ]  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.dictionaries(
+        st.text(min_size=1, max_size=8).filter(is_visible),
+        st.recursive(
+            st.text()
+            | st.integers(-(2**63), 2**63 - 1)
+            | st.floats(allow_nan=False, allow_infinity=False)
+            | st.booleans(),
+            lambda below: st.lists(below, max_size=4) | st.dictionaries(st.sampled_from("abc"), below, max_size=3),
+            max_leaves=8,
+        ),
+        max_size=5,
+    )
+)
+def test_whatever_is_printed_reads_as_what_it_was(values: dict[str, Any]) -> None:
+    written = printable(json.dumps({"tidemill": 1, "params": values}, ensure_ascii=False))
+    first = Sources((read(written.encode(), "a.yaml"),))
+    again = Sources((read(as_yaml(first).encode(), "b.yaml"),))
+    assert again.merged == first.merged

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.spec.test_load import BASE, write
 from tidemill.spec.errors import SpecError, SpecErrors
@@ -528,3 +532,53 @@ def test_the_pipelines_of_a_matrix_are_bounded_together(tmp_path: Path) -> None:
 
 def test_a_file_without_any_of_it_pays_nothing(tmp_path: Path) -> None:
     assert pipelines(tmp_path, {"a.yaml": BASE}).reuse is None
+
+
+# Whatever is written
+
+
+PIECES = [
+    "${vars.a}", "${vars.m}", "${vars.m.x}", "${vars.l}", "${vars.none}", "${row.id}", "${row.v}", "${with.p}", "$${",
+    "${", "}", "x", "${vars.}", "${.a}", "${a.b.c}", "$", " ", "${vars.a", "{{ ds }}", "${ vars.a }", "é", "\n",
+]  # fmt: skip
+texts = st.lists(st.sampled_from(PIECES), max_size=4).map("".join)
+values = st.recursive(
+    texts | st.integers() | st.booleans() | st.none() | st.floats(allow_nan=False),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(texts.filter(bool), below, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=values, variables=values, given=values, row=values, own=values)
+def test_whatever_is_written_every_value_has_a_place_and_every_mistake_too(
+    tmp_path: Path, body: Any, variables: Any, given: Any, row: Any, own: Any
+) -> None:
+    template = yaml.safe_load(TEMPLATE) | {"train": {"code": "include.train:train", "params": {"p": body}}}
+    template["parameters"]["p"] = {"type": "text", "default": given}
+    text = {
+        "tidemill": 1, "uses": "templates/t.yaml", "with": {"target": given, "p": given}, "description": own,
+        "vars": {"a": 1, "m": {"x": variables}, "l": [1, "b"], "v": variables}, "matrix": {"r": {"v": row}},
+        "tags": [own, own],
+    }  # fmt: skip
+    files = {"a.yaml": yaml.safe_dump(text), "templates/t.yaml": yaml.safe_dump(template)}
+    try:
+        sources = pipelines(tmp_path, files).sources("r")
+        _, errors = parse(sources)
+    except SpecErrors as e:
+        errors = list(e.errors)
+    else:
+        for path in leaves(sources.merged, ()):
+            file, line, column = sources.place(path)
+            assert file in ("dags/a.yaml", "dags/templates/t.yaml")
+            assert (line, column) >= (1, 1)
+    for error in errors:
+        assert error.file in ("dags/a.yaml", "dags/templates/t.yaml")
+        assert error.render()
+
+
+def leaves(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
+    below = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    yield path
+    for key, item in below:
+        yield from leaves(item, (*path, key))

@@ -10,7 +10,7 @@ from typing import Any
 
 from tidemill.cli.locate import UsageProblem, existing, place_of
 from tidemill.spec.document import Path as Keys
-from tidemill.spec.errors import SpecErrors, dotted
+from tidemill.spec.errors import SpecErrors, dotted, printable
 from tidemill.spec.layers import Spot
 from tidemill.spec.load import Sources, load_pipelines, values_of
 from tidemill.spec.models import Spec
@@ -143,7 +143,8 @@ def _block(text: str, depth: int) -> list[str] | None:
 
 def _scalar(value: Any) -> str:
     if isinstance(value, str):
-        return value if _PLAIN.fullmatch(value) and _is_text(value) else json.dumps(value, ensure_ascii=False)
+        is_plain = _PLAIN.fullmatch(value) and _is_text(value)
+        return value if is_plain else printable(json.dumps(value, ensure_ascii=False))
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, float):
