@@ -97,3 +97,18 @@ def test_misuse_is_told(project: Path, arguments: list[str], said: str) -> None:
     assert done.returncode == 1
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_one_row_of_a_matrix_runs_in_the_chosen_environment(project: Path) -> None:
+    spec = (project / "dags" / "churn.yaml").read_text().replace("approval: manual", "approval: automatic")
+    spec = spec.replace("params: {C: 1.0}", "params: {C: '${row.c}'}")
+    spec += "matrix: {low: {c: 0.1}, high: {c: none}}\nenvironments: {prod: {promote: {alias: live}}}\n"
+    (project / "dags" / "rows.yaml").write_text(spec)
+    done = _tidemill(project, "run", "dags/rows.yaml", "--row", "low", "--environment", "prod", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["tasks"]["promote"]["state"] == "success"
+    assert (project / ".tidemill" / "try" / "rows.low").is_dir()
+    head = ["history", "rows.low", "--state", ".tidemill/try/rows.low", "--verify", "--json"]
+    # The head of the log is on the version that the environment's alias points at.
+    assert json.loads(_tidemill(project, *head, "--alias", "live").stdout)["problems"] == []
