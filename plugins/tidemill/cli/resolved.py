@@ -136,9 +136,11 @@ def _block(text: str, depth: int) -> list[str] | None:
     ends_plain = not text.endswith("\n\n") and text != "\n"
     if not ends_plain or lines[0][:1] in ("", " ") or not all(line.isprintable() for line in lines):
         return None
-    return ["|" if text.endswith("\n") else "|-", *(f"{'  ' * depth}{line}".rstrip(" ") for line in lines)] if all(
-        line == line.rstrip(" ") for line in lines
-    ) else None
+    return (
+        ["|" if text.endswith("\n") else "|-", *(f"{'  ' * depth}{line}".rstrip(" ") for line in lines)]
+        if all(line == line.rstrip(" ") for line in lines)
+        else None
+    )
 
 
 def _scalar(value: Any) -> str:

@@ -330,4 +330,3 @@ def _check_matrix(own: Document) -> Iterator[SpecError]:
         yield from _check_names(own, at)
         if ID in values:
             yield own.error((*at, ID), "`id` is the row's own name", "call the value otherwise", key=True)
-
