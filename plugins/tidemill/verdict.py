@@ -146,15 +146,17 @@ def _told_by_row(reuse: Reuse, of_rows: dict[str, list[SpecError]]) -> list[Spec
 def _pipeline(
     pipeline: str, sources: Sources, project: Project, files: list[Path]
 ) -> tuple[Plan | None, list[SpecError]]:
-    from tidemill.checks import meaning, steps, structure
+    from tidemill.checks import meaning, settings, steps, structure
     from tidemill.checks import project as in_project
     from tidemill.plan.compile import compile_plan
     from tidemill.spec.load import parse, shown_as
 
     spec, errors = parse(sources)
     files += in_project.files_read(spec, project)
+    files += settings.files_read(spec, project)
     errors += meaning.check(spec, sources)
     found = in_project.check(spec, sources, project)
+    found += settings.check(spec, sources, project)
     found += structure.check(spec, sources)
     ran = steps.check(spec, sources, project)
     found += ran.errors

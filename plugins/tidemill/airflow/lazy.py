@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tidemill.project import Project
@@ -13,54 +12,47 @@ if TYPE_CHECKING:
     from tidemill.checks.parameters import Parameter, Signature
 
 
-class LazyFunction:
-    """Stands for ``module:function`` where nothing of the user's may be imported.
+def lazy_function(name: str, project: Project) -> Callable[..., Any]:
+    """What stands for ``module:function`` where nothing of the user's may be imported.
 
-    Its name, documentation and parameters are those that the source shows, so that Airflow makes of it what it
-    would make of the function; ``__wrapped__`` is the function itself, for whoever wants its source.
+    A function, since some operators take nothing else. Its name, documentation, parameters and whether it returns a
+    mapping are those that the source shows, so that Airflow makes of it what it would make of the user's own.
     """
+    from tidemill.airflow.values import function
 
-    def __init__(self, name: str, project: Project) -> None:
-        module, _, function = name.partition(":")
-        self._tidemill_name = name
-        self._tidemill_project = project
-        self.__module__ = module
-        self.__name__ = self.__qualname__ = function
+    source = _source(name, project)
 
-    @cached_property
-    def __wrapped__(self) -> Callable[..., Any]:
-        from tidemill.airflow.values import function
-
-        found: Callable[..., Any] = function(self._tidemill_name, self._tidemill_project)
-        return found
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function. Raises Unbuildable if it is not there."""
-        if self._tidemill_source is not None and self._tidemill_source.open:
+    def stand_in(*args: Any, **kwargs: Any) -> Any:
+        found = function(name, project)
+        if source is None or source.open:
             # Airflow gave its whole context to what may take anything; a decorated function may take less.
-            takes = inspect.signature(self.__wrapped__).parameters
+            takes = inspect.signature(found).parameters
             if all(p.kind is not inspect.Parameter.VAR_KEYWORD for p in takes.values()):
-                kwargs = {name: value for name, value in kwargs.items() if name in takes}
-        return self.__wrapped__(*args, **kwargs)
+                kwargs = {key: value for key, value in kwargs.items() if key in takes}
+        return found(*args, **kwargs)
 
-    @cached_property
-    def _tidemill_source(self) -> Signature | None:
-        from tidemill.checks.parameters import Signature
-        from tidemill.checks.written import function_signature, is_written
+    stand_in.__module__, _, stand_in.__name__ = name.partition(":")
+    stand_in.__qualname__ = stand_in.__name__
+    stand_in.__doc__ = source.doc if source is not None else None
+    stand_in.__annotations__ = {"return": dict} if source is not None and "mapping" in source.kinds else {}
+    stand_in.__signature__ = _signature(source)  # type: ignore[attr-defined] # `inspect` looks for it
+    return stand_in
 
-        name = self._tidemill_name
-        found = function_signature(name, self._tidemill_project.root) if is_written(name) else None
-        return found if isinstance(found, Signature) else None
 
-    @cached_property
-    def __signature__(self) -> inspect.Signature:
-        source = self._tidemill_source
-        if source is None:
-            return inspect.signature(self.__wrapped__)
-        found = [_parameter(parameter) for parameter in source.parameters]
-        if source.open:
-            found.append(inspect.Parameter("_tidemill_rest", inspect.Parameter.VAR_KEYWORD))
-        return inspect.Signature(found)
+def _source(name: str, project: Project) -> Signature | None:
+    """What the project's files say of a function; ``None`` if it is not of the project."""
+    from tidemill.checks.parameters import Signature
+    from tidemill.checks.written import function_signature, is_written
+
+    found = function_signature(name, project.root) if is_written(name) else None
+    return found if isinstance(found, Signature) else None
+
+
+def _signature(source: Signature | None) -> inspect.Signature:
+    found = [_parameter(parameter) for parameter in source.parameters] if source is not None else []
+    if source is None or source.open:
+        found.append(inspect.Parameter("_tidemill_rest", inspect.Parameter.VAR_KEYWORD))
+    return inspect.Signature(found)
 
 
 def _parameter(parameter: Parameter) -> inspect.Parameter:

@@ -63,9 +63,9 @@ class Reader:
     def function(self, name: str) -> Any:
         """A function of the user's, by ``module:function``."""
         if self.lazy:
-            from tidemill.airflow.lazy import LazyFunction
+            from tidemill.airflow.lazy import lazy_function
 
-            return LazyFunction(name, self.project)
+            return lazy_function(name, self.project)
         return function(name, self.project)
 
     def callbacks(self, given: list[dict[str, Any]]) -> list[Callable[..., Any]]:

@@ -24,6 +24,7 @@ _SIMPLE = {
     "float": "number",
     "bool": "boolean",
     "timedelta": "duration",
+    "relativedelta": "duration",
     "datetime": "instant",
     "DateTime": "instant",
     "Callable": "callable",

@@ -51,6 +51,10 @@ def signature_of(cls: type, name: str) -> Signature:
 
 def _init(base: type) -> Init:
     function = inspect.unwrap(vars(base)["__init__"])
+    code = getattr(function, "__code__", None)
+    if code is not None and code.co_filename.startswith("<"):
+        # What attrs and dataclasses generate has a source of its own, without annotations.
+        return _from_inspect(base.__name__, function)
     try:
         node = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
         if isinstance(node, ast.FunctionDef) and node.name == "__init__":

@@ -50,6 +50,8 @@ def check(spec: Workflow, sources: Sources) -> Iterator[SpecError]:
     yield from names
     for node in graph.nodes.values():
         yield from _node(node, graph, spec, sources)
+        if not node.is_group:
+            yield from _rule(node, graph, spec, sources)
     if not names:
         yield from _order(spec, graph, sources)
 
@@ -138,6 +140,34 @@ def _node(node: Node, graph: Graph, spec: Workflow, sources: Sources) -> Iterato
         yield sources.error((*node.path, "trigger_rule"), message, "e.g. all_done")
 
 
+def _rule(node: Node, graph: Graph, spec: Workflow, sources: Sources) -> Iterator[SpecError]:
+    """A trigger rule that Airflow does not take, of the step itself or by default."""
+    rule, path = setting(node, "trigger_rule", graph, spec)
+    if rule in (None, "all_success") or getattr(node.step, "teardown", False):
+        return
+    setup = next((n for n in graph.upstream[node.id] if getattr(_step(graph, n), "setup", False)), None)
+    if setup is not None:
+        message, hint = f'after the setup "{setup}" only all_success works', f"remove it, or `after: {setup}`"
+        yield sources.error(path, message, hint, key=True)
+    elif spec.fail_fast and rule != "all_done_setup_success":
+        yield sources.error(path, "with `fail_fast` every step waits for success", "remove one of them", key=True)
+
+
+def _step(graph: Graph, node: str) -> Any:
+    return graph.nodes[node].step if node in graph.nodes else None
+
+
+def setting(node: Node, name: str, graph: Graph, spec: Workflow) -> tuple[Any, Path]:
+    """What holds for a step of a setting, and where it is written: its own, else its groups' or the file's default."""
+    if (value := getattr(node.step, name)) is not None:
+        return value, (*node.path, name)
+    for group in _around(node, graph):
+        value = getattr(getattr(graph.nodes[group].step, "defaults", None), name, None)
+        if value is not None:
+            return value, (*graph.nodes[group].path, "defaults", name)
+    return getattr(spec.defaults, name, None), ("defaults", name)
+
+
 def _from_output(value: Any) -> bool:
     return any(reference.name == "steps" for reference, _, _ in names_used(value, ()))
 
@@ -216,7 +246,7 @@ def _reference(
     elif reference.name == "each":
         yield from _each(reference, path, text, node, graph, sources)
     elif reference.name == "steps":
-        yield from _result(reference, path, node, graph, sources)
+        yield from _result(reference, path, node, graph, spec, sources)
 
 
 def _without_interval(spec: Workflow) -> bool:
@@ -246,7 +276,9 @@ def _each(
         yield sources.error(path, f"`each.{reference.parts[0]}` must stand alone", hint)
 
 
-def _result(reference: Reference, path: Path, node: Node, graph: Graph, sources: Sources) -> Iterator[SpecError]:
+def _result(
+    reference: Reference, path: Path, node: Node, graph: Graph, spec: Workflow, sources: Sources
+) -> Iterator[SpecError]:
     found = Names(graph, node.group).task(reference)
     if found is None:
         known = graph.known(node.group)
@@ -266,6 +298,9 @@ def _result(reference: Reference, path: Path, node: Node, graph: Graph, sources:
     elif step in graph.nodes and graph.nodes[step].is_group:
         inside = [member.id for member in graph.members(step)]
         yield sources.error(path, f'"{step}" is a group, and has no result', f"name one of {', '.join(inside)}")
+    elif step in graph.nodes and setting(graph.nodes[step], "do_xcom_push", graph, spec)[0] is False:
+        hint = f"write `do_xcom_push: true` in {step}"
+        yield sources.error(path, f'"{step}" keeps no result: do_xcom_push is false', hint)
     elif step in _RECORDS and step not in graph.nodes and rest:
         fields = [field.name for field in dataclasses.fields(_RECORDS[step])]
         if rest[0] not in fields:
