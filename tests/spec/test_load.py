@@ -10,14 +10,22 @@ from typing import Any
 import pytest
 import yaml
 
-from tidemill.spec.errors import SpecError, SpecErrors
+from tidemill.spec.errors import SpecError, SpecErrors, dotted
 from tidemill.spec.load import Sources, defaults_for, load_sources, merge, parse
-from tidemill.spec.models import Spec, model_at
+from tidemill.spec.models import Spec, Workflow, field_at, model_at
+from tidemill.spec.reader import read
 from tidemill.spec.section import Section, keys_of
 
 ROOT = Path(__file__).parents[2]
+Path_ = tuple[str | int, ...]
 FULL: dict[str, Any] = yaml.safe_load((ROOT / "tests/specs/good/full.yaml").read_text(encoding="utf-8"))
 FULL |= {"start": "2013-07-01", "end": "2014-01-01"}
+WHOLE: dict[str, dict[str, Any]] = {"full": FULL} | {
+    name: yaml.safe_load((ROOT / f"tests/specs/workflows/dags/{name}.yaml").read_text(encoding="utf-8"))
+    for name in ("workflow", "every")
+}
+"""Files that hold every key of the language, by name."""
+WHOLE["workflow"] |= {"start": "2024-01-01", "end": "2030-01-01"}  # which this reader takes for dates
 BASE = """\
 tidemill: 1
 platform: {provider: local}
@@ -185,111 +193,136 @@ def test_what_could_be_read_is_still_there_to_be_checked(tmp_path: Path) -> None
     assert list(spec.promote.when) == ["roc_auc"]
 
 
-def sections() -> Iterator[tuple[str, ...]]:
-    """The path of every section that a full spec holds."""
+def sections(whole: str | None = None) -> Iterator[tuple[str, Path_]]:
+    """Every section of the files that hold all keys: file, and path in it."""
 
-    def below(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    def below(name: str, value: Any, path: Path_) -> Iterator[tuple[str, Path_]]:
         if isinstance(value, dict):
-            if model_at(path) is not None:
-                yield path
+            if model_at(path, WHOLE[name]) is not None:
+                yield name, path
             for key, item in value.items():
-                yield from below(item, (*path, key))
+                yield from below(name, item, (*path, key))
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                yield from below(name, item, (*path, index))
 
-    yield from below(FULL, ())
+    for name, value in WHOLE.items():
+        if whole in (None, name):
+            yield from below(name, value, ())
 
 
-def leaves() -> Iterator[tuple[str, ...]]:
-    """The path of every key of every section."""
-    for path in sections():
-        model = model_at(path)
+def leaves() -> Iterator[tuple[str, Path_]]:
+    """Every key of every kind of section, at one of its places."""
+    seen = set()
+    for name, path in sections():
+        model = model_at(path, WHOLE[name]) if path else _whole_model(name)
         assert model is not None
-        yield from ((*path, name) for name in keys_of(model))
+        if model not in seen:
+            yield from ((name, (*path, key)) for key in keys_of(model))
+        seen.add(model)
 
 
-def changed(path: tuple[str, ...], value: Any) -> dict[str, Any]:
-    spec = copy.deepcopy(FULL)
-    at = spec
-    for part in path[:-1]:
-        at = at[part]
-    at[path[-1]] = value
+def _whole_model(name: str) -> type[Section]:
+    return Spec if name == "full" else Workflow
+
+
+def identified(cases: Iterator[tuple[str, Path_]]) -> list[Any]:
+    """Parameters of a test, named as messages name paths."""
+    return [pytest.param(name, path, id=f"{name}:{dotted(path) or 'top'}") for name, path in cases]
+
+
+def at(value: Any, path: Path_) -> Any:
+    for part in path:
+        value = value[part]
+    return value
+
+
+def changed(name: str, path: Path_, value: Any) -> dict[str, Any]:
+    spec = copy.deepcopy(WHOLE[name])
+    at(spec, path[:-1])[path[-1]] = value
     return spec
 
 
-def test_the_full_spec_has_every_section_and_every_key_of_the_language() -> None:
+def test_the_whole_files_have_every_section_and_every_key_of_the_language() -> None:
     def models(section: type[Section]) -> set[type[Section]]:
         return {section}.union(*(models(sub) for sub in section.__subclasses__()))
 
     used: dict[Any, set[str]] = {model: set() for model in models(Section) - {Section}}
-    for path in sections():
-        at: Any = FULL
-        for part in path:
-            at = at[part]
-        used[model_at(path)] |= set(at)
-    assert {model: set(keys_of(model)) for model in used} == used
+    for name, path in sections():
+        model = model_at(path, WHOLE[name])
+        for key in at(WHOLE[name], path):
+            # What all steps have in common counts wherever it is used.
+            holder = next(m for m in reversed(model.__mro__) if m in used and key in keys_of(m))
+            used[holder].add(key)
+    own = {m: set(keys_of(m)).difference(*(keys_of(b) for b in m.__mro__[1:] if b in used)) for m in used}
+    assert own == used
 
 
-@pytest.mark.parametrize("path", [pytest.param(p, id=".".join(p) or "top") for p in sections()])
-def test_an_unknown_key_of_any_section_is_told_at_its_line(path: tuple[str, ...], tmp_path: Path) -> None:
-    text = yaml.safe_dump(changed((*path, "xyzzy"), 1), sort_keys=False, allow_unicode=True)
+@pytest.mark.parametrize(("name", "path"), identified(sections()))
+def test_an_unknown_key_of_any_section_is_told_at_its_line(name: str, path: Path_, tmp_path: Path) -> None:
+    text = yaml.safe_dump(changed(name, (*path, "xyzzy"), 1), sort_keys=False, allow_unicode=True)
     _, errors, _ = load(tmp_path, {"a.yaml": text})
     (error,) = errors
     assert error.message == 'unknown key "xyzzy"'
-    assert text.splitlines()[error.line - 1].strip() == "xyzzy: 1"
+    assert error.line == line_of(text, (*path, "xyzzy"))
     assert error.hint
 
 
-class Wrong:
-    """Values that no key of the language takes, but for those that take anything."""
-
-    ANY = frozenset({("train", "params")})
-    MAPPINGS = frozenset({("links",), ("promote", "when"), ("monitor", "performance")})
+def line_of(text: str, path: Path_) -> int:
+    """The line of the key, or item, at a path."""
+    return read(text.encode(), "a.yaml").mark(path, key=isinstance(path[-1], str))[0]
 
 
-@pytest.mark.parametrize("path", [pytest.param(p, id=".".join(p)) for p in leaves()])
-def test_a_value_of_the_wrong_type_is_told_at_its_line(path: tuple[str, ...], tmp_path: Path) -> None:
-    of_section = model_at(path) is not None or path in Wrong.MAPPINGS or path in Wrong.ANY
-    wrong = [[{"odd": ["value"]}]] if of_section else [{"odd": "mapping"}, [[["odd"]]]]
+def _anything(path: Path_, name: str) -> bool:
+    """Whether any mapping is a value of the key."""
+    field = field_at(path, WHOLE[name])
+    return field is not None and "dict[str, typing.Any]" in repr(field.annotation)
+
+
+@pytest.mark.parametrize(("name", "path"), identified(leaves()))
+def test_a_value_of_the_wrong_type_is_told_at_its_line(name: str, path: Path_, tmp_path: Path) -> None:
+    mapping = model_at(path, WHOLE[name]) is not None or path[-1] in ("links", "when", "performance", "steps")
+    wrong: list[Any] = [{"odd": "mapping"}, [[["odd"]]]]
+    if path[-1] == "for_each":
+        wrong = [5, [[["odd"]]]]
+    elif _anything(path, name):
+        wrong = [5, [{"odd": ["value"]}]]
+    elif mapping:
+        wrong = [[{"odd": ["value"]}]]
     for value in wrong:
-        text = yaml.safe_dump(changed(path, value), sort_keys=False)
+        text = yaml.safe_dump(changed(name, path, value), sort_keys=False)
         _, errors, _ = load(tmp_path, {"a.yaml": text})
         assert errors, value
-        lines = text.splitlines()
-        key = next(
-            n for n, line in enumerate(lines, 1) if line.strip().startswith(f"{path[-1]}:") and _is(lines, n, path)
-        )
+        key = line_of(text, path)
         for error in errors:
             assert key <= error.line <= key + 2, error.render()
 
 
-def _is(lines: list[str], number: int, path: tuple[str, ...]) -> bool:
-    """Whether the key on a line has the path; block style, two spaces a level."""
-    line = lines[number - 1]
-    depth = (len(line) - len(line.lstrip())) // 2
-    if depth != len(path) - 1:
-        return False
-    above = number
-    for level in range(depth - 1, -1, -1):
-        above = next(
-            n for n in range(above - 1, 0, -1) if (len(lines[n - 1]) - len(lines[n - 1].lstrip())) == 2 * level
-        )
-        if lines[above - 1].strip().partition(":")[0] != path[level]:
-            return False
-    return True
-
-
-@pytest.mark.parametrize("path", [pytest.param(p, id=".".join(p)) for p in leaves()])
-def test_a_key_without_a_value_is_told_at_its_line(path: tuple[str, ...], tmp_path: Path) -> None:
-    text = yaml.safe_dump(changed(path, None), sort_keys=False)
+@pytest.mark.parametrize(("name", "path"), identified(leaves()))
+def test_a_key_without_a_value_is_told_at_its_line(name: str, path: Path_, tmp_path: Path) -> None:
+    text = yaml.safe_dump(changed(name, path, None), sort_keys=False)
     _, errors, _ = load(tmp_path, {"a.yaml": text})
-    assert [error.message for error in errors] == ["no value"]
-    assert errors[0].path == ".".join(path)
+    assert "no value" in [error.message for error in errors]
+    assert {error.path for error in errors} <= {dotted(path), dotted(path[:-1])}
     assert errors[0].hint
 
 
-def test_the_full_spec_reads_without_mistakes(tmp_path: Path) -> None:
-    spec, errors, _ = load(tmp_path, {"a.yaml": yaml.safe_dump(FULL)})
+@pytest.mark.parametrize("name", WHOLE)
+def test_the_whole_files_read_without_mistakes(name: str, tmp_path: Path) -> None:
+    spec, errors, _ = load(tmp_path, {"a.yaml": yaml.safe_dump(WHOLE[name])})
     assert errors == []
-    assert isinstance(spec, Spec)
+    assert type(spec) is _whole_model(name)
+
+
+def test_a_file_with_steps_alone_inherits_no_stages(tmp_path: Path) -> None:
+    files = {
+        "defaults.yaml": "platform: {provider: local}\nowner: far\nretrain: {triggers: drift}\n",
+        "a.yaml": "tidemill: 1\nsteps: {a: {operator: EmptyOperator}}\n",
+    }
+    spec, errors, _ = load(tmp_path, files)
+    assert errors == []
+    assert type(spec) is Workflow
+    assert spec.owner == "far"
 
 
 def test_templates_are_refused_everywhere_but_in_the_description(tmp_path: Path) -> None:

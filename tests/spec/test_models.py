@@ -10,9 +10,13 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from tests.spec.test_load import BASE, FULL
-from tidemill.spec.models import Owner, Spec, field_at, model_at
-from tidemill.spec.section import Section
+from tests.airflow_home import import_airflow
+from tests.spec.test_load import BASE, FULL, WHOLE
+from tidemill.spec import steps
+from tidemill.spec.fields import Deferred
+from tidemill.spec.models import Owner, Spec, Workflow, field_at, model_at, model_for
+from tidemill.spec.section import Section, keys_of
+from tidemill.spec.steps import FunctionStep, Group, OperatorStep
 from tidemill.spec.timing import PRESETS, Timing
 from tidemill.spec.units import Quota, Span
 
@@ -64,12 +68,19 @@ def test_defaults_are_the_ones_that_are_documented() -> None:
     assert (found.retrain.triggers, found.retrain.count_scheduled) == ([], False)
 
 
-@pytest.mark.parametrize("value", [MINIMAL, FULL], ids=["minimal", "full"])
+@pytest.mark.parametrize("value", [MINIMAL, *WHOLE.values()], ids=["minimal", *WHOLE])
 def test_a_spec_written_back_is_the_same_spec(value: dict[str, Any]) -> None:
-    read = Spec.model_validate(value)
-    back = read.model_dump(mode="json", exclude_none=True)
-    assert Spec.model_validate(back) == read
-    assert Spec.model_validate(back).model_dump(mode="json", exclude_none=True) == back
+    model = model_for(value)
+    read = model.model_validate(value)
+    back = read.model_dump(mode="json", exclude_none=True, by_alias=True)
+    assert model.model_validate(back) == read
+    assert model.model_validate(back).model_dump(mode="json", exclude_none=True, by_alias=True) == back
+
+
+def test_a_file_is_a_workflow_if_it_has_steps_and_no_stage() -> None:
+    assert model_for({"tidemill": 1, "steps": {}}) is Workflow
+    assert model_for({"tidemill": 1, "steps": {}, "retrain": None}) is Spec
+    assert model_for({"tidemill": 1}) is Spec
 
 
 def test_a_parameter_without_a_value_reaches_the_training() -> None:
@@ -140,7 +151,7 @@ def wrong(section: type[Section], value: dict[str, Any]) -> set[str]:
 
 def test_examples_are_values_of_their_key() -> None:
     for section in sections():
-        for name, field in section.model_fields.items():
+        for name, field in keys_of(section).items():
             for example in field.examples or []:
                 assert wrong(section, {name: example}) <= {"missing"}, (section, name, example)
 
@@ -178,9 +189,46 @@ def test_a_path_leads_to_its_section_and_its_field() -> None:
     assert field_at(()) is None
 
 
-def test_no_key_takes_just_anything_but_the_parameters() -> None:
+def test_the_kind_of_a_step_is_told_by_its_key() -> None:
+    value = {"steps": {"a": {"operator": "X"}, "g": {"steps": {"b": {"python": "include.m:f"}}}}}
+    assert model_at(("steps", "a"), value) is OperatorStep
+    assert model_at(("steps", "g"), value) is Group
+    assert model_at(("steps", "g", "steps", "b"), value) is FunctionStep
+    assert model_at(("steps", "g", "steps", "b", "with"), value) is None
+    field = field_at(("steps", "g", "tooltip"), value)
+    assert field is not None
+    assert "mouse" in str(field.description)
+
+
+def test_trigger_rules_and_weight_rules_are_airflows() -> None:
+    import_airflow()
+    from airflow.sdk import TriggerRule, WeightRule
+
+    assert {rule.value for rule in TriggerRule} == set(get_args(steps.TriggerRule))
+    (weights,) = (get_args(a) for a in get_args(steps.Settings.model_fields["weight_rule"].annotation) if get_args(a))
+    assert {rule.value for rule in WeightRule} == set(weights)
+
+
+def test_decorators_are_airflows() -> None:
+    import_airflow()
+    from airflow.sdk import task
+
+    for name in set(get_args(steps.Decorator)) - {"python", "docker"}:
+        assert callable(getattr(task, name))
+
+
+def test_where_just_anything_is_taken_it_is_the_users_own() -> None:
     def anything(annotation: Any) -> bool:
+        deferred = next((a for a in get_args(annotation) if isinstance(a, Deferred)), None)
+        if deferred is not None:
+            return anything(deferred.annotation)
         return annotation is Any or any(anything(a) for a in get_args(annotation) if get_origin(annotation) is not None)
 
     loose = {(s.__name__, n) for s in sections() for n, f in s.model_fields.items() if anything(f.annotation)}
-    assert loose == {("Train", "params")}
+    of_steps = {("OperatorStep", "with_"), ("FunctionStep", "with_"), ("FunctionStep", "options")}
+    of_settings = {(s, "executor_config") for s in ("Settings", "Single", "OperatorStep", "FunctionStep")}
+    of_places = {(s, "for_each") for s in ("Placed", "Single", "OperatorStep", "FunctionStep", "Group")}
+    of_file = {(s, n) for s in ("Workflow", "Spec") for n in ("params", "user_defined_macros", "access_control")}
+    called = {(s, "with_") for s in ("Callback", "DeadlineSection", "Watcher", "Timing")}
+    others = {("Train", "params"), ("AssetExpression", "extra")}
+    assert loose == of_steps | of_settings | of_places | of_file | called | others

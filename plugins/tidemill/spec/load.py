@@ -41,6 +41,8 @@ DEFAULTS = "defaults.yaml"
 KINDS = frozenset({"score", "monitor"})
 """How the ids of a pipeline's other DAGs end; so no row of a matrix is called."""
 _VERSION = "tidemill"
+_DATA = frozenset({"for_each", "extra", "user_defined_macros"})
+"""Keys below which nothing is a value."""
 
 
 @dataclass(frozen=True)
@@ -304,11 +306,15 @@ def _unusable(sources: Sources, value: Any, path: Path) -> Iterator[SpecError]:
             yield from _unusable(sources, below, (*path, index))
 
 
-def _empty(value: Mapping[str, Any], path: Path) -> Iterator[Path]:
+def _empty(value: Any, path: Path) -> Iterator[Path]:
     """The keys without a value."""
-    for key, below in value.items():
-        at = (*path, key)
-        if below is None:
-            yield at
-        elif isinstance(below, Mapping) and not is_free(at):
-            yield from _empty(below, at)
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _empty(item, (*path, index))
+    elif isinstance(value, Mapping):
+        for key, below in value.items():
+            at = (*path, key)
+            if below is None:
+                yield at
+            elif key not in _DATA and not is_free(at):
+                yield from _empty(below, at)
