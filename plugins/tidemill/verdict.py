@@ -146,21 +146,26 @@ def _told_by_row(reuse: Reuse, of_rows: dict[str, list[SpecError]]) -> list[Spec
 def _pipeline(
     pipeline: str, sources: Sources, project: Project, files: list[Path]
 ) -> tuple[Plan | None, list[SpecError]]:
-    from tidemill.checks import meaning, settings, steps, structure
+    from tidemill.checks import meaning
     from tidemill.checks import project as in_project
-    from tidemill.plan.compile import compile_plan
+    from tidemill.plan.compile import Typed, compile_plan
     from tidemill.spec.load import parse, shown_as
 
     spec, errors = parse(sources)
     files += in_project.files_read(spec, project)
-    files += settings.files_read(spec, project)
     errors += meaning.check(spec, sources)
     found = in_project.check(spec, sources, project)
-    found += settings.check(spec, sources, project)
-    found += structure.check(spec, sources)
-    ran = steps.check(spec, sources, project)
-    found += ran.errors
-    files += ran.files
+    typed: Typed = {}
+    if not spec.is_plain:
+        from tidemill.checks import settings, steps, structure
+
+        files += settings.files_read(spec, project)
+        found += settings.check(spec, sources, project)
+        found += structure.check(spec, sources)
+        ran = steps.check(spec, sources, project)
+        found += ran.errors
+        files += ran.files
+        typed = ran.typed
     data = getattr(spec, "data", None)
     if data and data.expect and not any(error.path == "data.expect" for error in found):
         from tidemill.tools.great_expectations import check_suite
@@ -168,7 +173,7 @@ def _pipeline(
         suite = project.path(data.expect)
         found += check_suite(suite, shown_as(suite, project.root))
     errors += found
-    return (None, errors) if errors else (compile_plan(pipeline, spec, sources, ran.typed), [])
+    return (None, errors) if errors else (compile_plan(pipeline, spec, sources, typed), [])
 
 
 def _refused(name: str, message: str, hint: str) -> Verdict:

@@ -8,9 +8,10 @@ from typing import Any
 
 from tidemill import records
 from tidemill.checks.timing import check_asset
-from tidemill.plan.compile import full_graph, in_monitor, monitor_stages
+from tidemill.plan.compile import monitor_stages
 from tidemill.plan.graph import MONITOR_STAGES, CycleError, Graph, Node, after_of, in_order
 from tidemill.plan.own import Names, holds, names_used, templated
+from tidemill.plan.placing import full_graph, in_monitor
 from tidemill.spec.document import Path
 from tidemill.spec.errors import SpecError, suggest
 from tidemill.spec.load import Sources

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tidemill.plan.graph import MONITOR_STAGES, Graph, Node, component, graph_of, in_order
 from tidemill.plan.model import AssetPlan, DagPlan, Kind, Plan, SchedulePlan, TaskPlan, Value
-from tidemill.plan.own import Typed, asset_of, callbacks_of, connect, each_of, group_of, settings_of, task_of
 from tidemill.plan.schedule import is_tick, next_tick, previous_tick
 from tidemill.spec.document import Path
 from tidemill.spec.load import Sources
 from tidemill.spec.models import Owner, Spec, Workflow
-from tidemill.spec.steps import DeadlineSection
 from tidemill.spec.timing import CONTINUOUS, ONCE, PRESETS, Timing
 
+Typed = Mapping[Path, Any]
+"""Arguments in the plan's form and full names of classes, by where they are written, as the checks made them."""
+
 NOTHING: Typed = {}
+if TYPE_CHECKING:
+    from tidemill.plan.graph import Graph
+    from tidemill.spec.steps import DeadlineSection
+
 OWNER = "tidemill"
 """Shown as the owner of a pipeline that names none."""
 
@@ -48,7 +52,7 @@ def compile_plan(pipeline: str, spec: Workflow, sources: Sources, typed: Typed =
         links=tuple(sorted(spec.links.items())),
         spec=value,
         spec_hash=hash_of(value),
-        dags=tuple(_Compiler(pipeline, spec, sources, typed, full_graph(spec)).dags()),
+        dags=tuple(_Compiler(pipeline, spec, sources, typed).dags()),
     )
 
 
@@ -60,44 +64,73 @@ class _Compiler:
     spec: Workflow
     sources: Sources
     typed: Typed
-    graph: Graph
 
     def dags(self) -> Iterator[DagPlan]:
-        spec, own = self.spec, set(self.graph.nodes)
+        spec = self.spec
+        graph = None
+        if spec.steps:
+            # Most pipelines have no steps of their own, and do without what places them.
+            from tidemill.plan.placing import full_graph
+
+            graph = full_graph(spec)
         if not isinstance(spec, Spec):
-            yield self._dag("workflow", self._schedule(spec.schedule, ("schedule",)), [], own)
+            yield self._dag("workflow", self._schedule(spec.schedule, ("schedule",)), [], graph)
             return
-        watching = own & in_monitor(self.graph)
         assets = (retrain_asset(self.pipeline),) if spec.retrain and spec.retrain.triggers else ()
         schedule = self._schedule(spec.schedule, ("schedule",), assets)
-        yield self._dag("training", schedule, training_stages(spec), own - watching)
+        yield self._dag("training", schedule, training_stages(spec), graph)
         if spec.monitor is not None:
             schedule = self._schedule(spec.monitor.schedule, ("monitor", "schedule"))
-            yield self._dag("monitor", schedule, monitor_stages(spec), watching)
+            yield self._dag("monitor", schedule, monitor_stages(spec), graph)
 
-    def _dag(self, kind: Kind, schedule: SchedulePlan, stages: Sequence[Stage], own: Set[str]) -> DagPlan:
-        graph, spec, sources, typed = self.graph, self.spec, self.sources, self.typed
-        keys = {stage: key for stage, _, key in stages}
-        outlets = {"request": (retrain_asset(self.pipeline),)} if kind == "monitor" else {}
-        tasks = []
-        for task in in_order(graph) if own else keys:
-            if task in own:
-                tasks.append(task_of(graph.nodes[task], graph, sources, typed))
-            elif task in keys:
-                file, line, _ = sources.place(tuple(keys[task].split(".")), key=True)
-                upstream = tuple(n for n in graph.upstream[task] if n in own or n in keys)
-                followers = _followers(graph) if task == "promote" else {}
-                tasks.append(TaskPlan(task, task, upstream, line, file, outlets.get(task, ()), followers=followers))
-        return DagPlan(
+    def _dag(self, kind: Kind, schedule: SchedulePlan, stages: Sequence[Stage], graph: Graph | None) -> DagPlan:
+        plan = DagPlan(
             dag_id=dag_id(self.pipeline, kind),
             kind=kind,
             schedule=schedule,
-            tasks=tuple(tasks),
-            groups=tuple(group_of(node, graph, typed) for node in _groups(graph) if node.id in own),
-            settings=_settings(spec, kind, typed),
-            defaults=settings_of(spec.defaults, ("defaults",), typed),
-            params=spec.params if kind != "monitor" else {},
+            tasks=tuple(self._stage(stage, kind) for stage in stages),
+            settings=self._settings(kind),
+            params=self.spec.params if kind != "monitor" else {},
         )
+        if self.spec.defaults is not None:
+            from tidemill.plan.own import settings_of
+
+            plan = replace(plan, defaults=settings_of(self.spec.defaults, ("defaults",), self.typed))
+        if graph is not None:
+            from tidemill.plan.placing import placed
+
+            plan = placed(plan, graph, self.sources, self.typed)
+        return plan
+
+    def _stage(self, stage: Stage, kind: Kind) -> TaskPlan:
+        name, before, key = stage
+        file, line, _ = self.sources.place(tuple(key.split(".")), key=True)
+        outlets = (retrain_asset(self.pipeline),) if name == "request" and kind == "monitor" else ()
+        return TaskPlan(name, name, before, line, file, outlets)
+
+    def _settings(self, kind: Kind) -> dict[str, Value]:
+        """What is set of the DAG itself, by Airflow's names. The monitor's DAG has no name of its own, and no runs
+        that would be late."""
+        spec, typed = self.spec, self.typed
+        found: dict[str, Value] = {
+            name: value for name in _PLAIN if (value := getattr(spec, name)) not in (None, False, {})
+        }
+        if spec.dagrun_timeout is not None:
+            found["dagrun_timeout"] = {"$timedelta": spec.dagrun_timeout.total_seconds()}
+        for name in ("on_success", "on_failure"):
+            if (value := getattr(spec, name)) is not None:
+                from tidemill.plan.own import callbacks_of
+
+                found[f"{name}_callback"] = callbacks_of(value, (name,), typed)
+        if kind == "monitor":
+            found.pop("dag_display_name", None)
+        elif spec.deadline is not None:
+            from tidemill.plan.own import each_of
+
+            found["deadline"] = [_deadline(one, at, typed) for at, one in each_of(spec.deadline, ("deadline",))]
+        if ("user_defined_macros",) in typed and spec.user_defined_macros:
+            found["user_defined_macros"] = typed["user_defined_macros",]
+        return found
 
     def _schedule(self, written: str | Timing | None, path: Path, assets: tuple[AssetPlan, ...] = ()) -> SchedulePlan:
         spec, typed = self.spec, self.typed
@@ -124,73 +157,6 @@ class _Compiler:
         )
 
 
-def full_graph(spec: Workflow) -> Graph:
-    """The graph of a file's steps among the stages of both of its DAGs."""
-    stages = {}
-    if isinstance(spec, Spec):
-        stages = {name: before for name, before, _ in (*monitor_stages(spec), *training_stages(spec))}
-    graph = graph_of(spec.steps or {}, stages)
-    connect(graph)
-    if isinstance(spec, Spec):
-        watching = in_monitor(graph)
-        for node in graph.nodes.values():
-            if not graph.upstream[node.id] and node.group is None:
-                # Nothing of a run happens before it knows its instant, nor where the guard says no.
-                graph.depend(
-                    node.id, "as_of" if node.id in watching or _leads_to(graph, node.id, "retrain") else "retrain"
-                )
-    return graph
-
-
-def _leads_to(graph: Graph, node: str, stage: str) -> bool:
-    """Whether a stage waits for a step."""
-    open_ends, seen = list(graph.upstream[stage]), set()
-    while open_ends:
-        at = open_ends.pop()
-        if at == node:
-            return True
-        if at not in seen:
-            seen.add(at)
-            open_ends.extend(graph.upstream.get(at, ()))
-    return False
-
-
-def in_monitor(graph: Graph) -> set[str]:
-    """The steps that belong to the monitor's DAG: those connected with its stages, and what stands inside them."""
-    top = component(graph, (n for stage in MONITOR_STAGES for n in _beside(graph, stage)))
-    return {id for id, node in graph.nodes.items() if _outermost(graph, id) in top}
-
-
-def _beside(graph: Graph, stage: str) -> Iterator[str]:
-    yield from (_outermost(graph, name) for name in graph.upstream.get(stage, ()) if name in graph.nodes)
-    yield from (
-        _outermost(graph, name) for name, before in graph.upstream.items() if stage in before and name in graph.nodes
-    )
-
-
-def _outermost(graph: Graph, node: str) -> str:
-    while (group := graph.nodes[node].group) is not None:
-        node = group
-    return node
-
-
-def _groups(graph: Graph) -> list[Node]:
-    """The groups, from the outside in."""
-    return sorted((n for n in graph.nodes.values() if n.is_group), key=lambda n: (len(n.path), n.id))
-
-
-def _followers(graph: Graph) -> dict[str, list[str]]:
-    """The tasks right after ``promote``, by the outcome they follow; those of a group are its first ones."""
-    found: dict[str, list[str]] = {}
-    for node, outcome in sorted(graph.outcomes.items()):
-        tasks = [node]
-        if graph.nodes[node].is_group:
-            inside = {member.id for member in graph.members(node)}
-            tasks = [name for name in inside if inside.isdisjoint(graph.upstream[name])]
-        found.setdefault(outcome, []).extend(sorted(tasks))
-    return found
-
-
 _PLAIN = (
     "max_active_runs",
     "max_active_tasks",
@@ -205,26 +171,6 @@ _PLAIN = (
     "access_control",
     "doc_md",
 )
-
-
-def _settings(spec: Workflow, kind: Kind, typed: Typed) -> dict[str, Value]:
-    """What is set of the DAG itself, by Airflow's names. The monitor's DAG has no name of its own, and no runs
-    that would be late."""
-    found: dict[str, Value] = {
-        name: value for name in _PLAIN if (value := getattr(spec, name)) not in (None, False, {})
-    }
-    if spec.dagrun_timeout is not None:
-        found["dagrun_timeout"] = {"$timedelta": spec.dagrun_timeout.total_seconds()}
-    for name in ("on_success", "on_failure"):
-        if (value := getattr(spec, name)) is not None:
-            found[f"{name}_callback"] = callbacks_of(value, (name,), typed)
-    if kind == "monitor":
-        found.pop("dag_display_name", None)
-    elif spec.deadline is not None:
-        found["deadline"] = [_deadline(one, at, typed) for at, one in each_of(spec.deadline, ("deadline",))]
-    if ("user_defined_macros",) in typed and spec.user_defined_macros:
-        found["user_defined_macros"] = typed["user_defined_macros",]
-    return found
 
 
 def _deadline(deadline: DeadlineSection, path: Path, typed: Typed) -> dict[str, Value]:
@@ -312,6 +258,8 @@ def other_of(written: str | Timing | None, arguments: dict[str, Value] | None = 
 def _condition(written: str | Timing | None, path: Path, typed: Typed) -> dict[str, Value] | None:
     if not isinstance(written, Timing) or written.assets is None:
         return None
+    from tidemill.plan.own import asset_of, each_of
+
     found = [asset_of(item, at, typed) for at, item in each_of(written.assets, (*path, "assets"))]
     return {"all": found} if isinstance(written.assets, list) else found[0]
 

@@ -192,36 +192,56 @@ def _fields(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__slots__}
 
 
+def _set(value: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Those of some fields that hold anything: thousands of kept plans do without most of them."""
+    return {name: item for name in names if (item := getattr(value, name))}
+
+
 def _dag_json(dag: DagPlan) -> dict[str, Any]:
-    schedule = {**_fields(dag.schedule), "assets": [_fields(a) for a in dag.schedule.assets]}
-    tasks = [_task_json(t) for t in dag.tasks]
-    return {**_fields(dag), "schedule": schedule, "tasks": tasks, "groups": [_fields(g) for g in dag.groups]}
+    schedule = _fields(dag.schedule) | {"assets": [_fields(a) for a in dag.schedule.assets]}
+    found = {
+        "dag_id": dag.dag_id,
+        "kind": dag.kind,
+        "schedule": schedule,
+        "tasks": [_task_json(t) for t in dag.tasks],
+        **_set(dag, ("settings", "defaults", "params")),
+    }
+    if dag.groups:
+        found["groups"] = [_fields(g) for g in dag.groups]
+    return found
 
 
 def _task_json(task: TaskPlan) -> dict[str, Any]:
-    value = {**_fields(task), "outlets": [_fields(a) for a in task.outlets]}
+    found = {
+        "task_id": task.task_id,
+        "step": task.step,
+        "upstream": task.upstream,
+        "line": task.line,
+        "file": task.file,
+        "outlets": [_fields(a) for a in task.outlets],
+        **_set(task, ("group", "followers")),
+    }
     if task.own is not None:
-        value["own"] = _fields(task.own)
-    return value
+        found["own"] = _fields(task.own)
+    return found
 
 
 def _dag(value: dict[str, Any]) -> DagPlan:
-    schedule = {**value["schedule"], "assets": _assets(value["schedule"]["assets"])}
-    return DagPlan(
-        **{
-            **value,
-            "schedule": SchedulePlan(**schedule),
-            "tasks": tuple(_task(t) for t in value["tasks"]),
-            "groups": tuple(GroupPlan(**{**g, "upstream": tuple(g["upstream"])}) for g in value["groups"]),
-        }
-    )
+    schedule = SchedulePlan(**value["schedule"] | {"assets": _assets(value["schedule"]["assets"])})
+    tasks = tuple(_task(t) for t in value["tasks"])
+    plan = DagPlan(value["dag_id"], value["kind"], schedule, tasks)
+    rest: dict[str, Any] = {name: value[name] for name in ("settings", "defaults", "params") if name in value}
+    if "groups" in value:
+        rest["groups"] = tuple(GroupPlan(**g | {"upstream": tuple(g["upstream"])}) for g in value["groups"])
+    return replace(plan, **rest) if rest else plan
 
 
 def _task(value: dict[str, Any]) -> TaskPlan:
-    own = value["own"]
+    own = value.get("own")
     if own is not None:
-        own = StepPlan(**{**own, **{name: tuple(own[name]) for name in ("inlets", "outlets", "of")}})
-    return TaskPlan(**{**value, "upstream": tuple(value["upstream"]), "outlets": _assets(value["outlets"]), "own": own})
+        own = StepPlan(**own | {name: tuple(own[name]) for name in ("inlets", "outlets", "of")})
+    fields = value | {"upstream": tuple(value["upstream"]), "outlets": _assets(value["outlets"]), "own": own}
+    return TaskPlan(**fields)
 
 
 def _assets(value: list[dict[str, str]]) -> tuple[AssetPlan, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
+from tidemill.plan.compile import Typed
 from tidemill.plan.graph import Graph, Node
 from tidemill.plan.model import GroupPlan, StepPlan, TaskPlan, Value
 from tidemill.spec.document import Path
@@ -13,9 +14,6 @@ from tidemill.spec.load import Sources
 from tidemill.spec.steps import Callback, FunctionStep, Group, OperatorStep, Settings, Single, Teardown
 from tidemill.spec.templates import Reference, alone, references, rewrite
 from tidemill.spec.timing import AssetItem
-
-Typed = Mapping[Path, Any]
-"""Arguments in the plan's form and full names of classes, by where they are written, as the checks made them."""
 
 _ON = ("on_execute", "on_success", "on_failure", "on_retry", "on_skipped")
 

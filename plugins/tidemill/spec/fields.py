@@ -6,19 +6,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    ConfigDict,
     Discriminator,
     Field,
     PlainSerializer,
     PlainValidator,
     StringConstraints,
     Tag,
+    TypeAdapter,
     WithJsonSchema,
 )
+from pydantic_core import core_schema
 
 from tidemill.spec import units
 from tidemill.spec.metrics import METRICS
@@ -73,6 +78,31 @@ def text_or_mapping(section: Any, text: Mapping[str, Any]) -> Any:
 
 def _shape_of(value: Any) -> str | None:
     return "text" if isinstance(value, str) else "mapping" if isinstance(value, Mapping | BaseModel) else None
+
+
+class Deferred:
+    """A part of the language whose models are made when a file first has it: most files do without most parts, and
+    making them takes longer than reading a file. Its errors are as if it were part of the whole."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self._module = module
+        self._name = name
+
+    @cached_property
+    def annotation(self) -> Any:
+        """What the part is."""
+        return getattr(import_module(self._module), self._name)
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[Any]:
+        is_model = hasattr(self.annotation, "model_config")
+        return TypeAdapter(self.annotation, config=None if is_model else ConfigDict(strict=True))
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(lambda value: self._adapter.validate_python(value))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        return handler(self._adapter.core_schema)
 
 
 def one_or_many(item: Any) -> Any:

@@ -7,7 +7,7 @@ them. A value keeps its unit (``5 months``) in ``model_dump(mode="json")`` and i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import Field
 from pydantic.fields import FieldInfo
@@ -16,6 +16,7 @@ from tidemill.spec.fields import (
     Address,
     Alias,
     Code,
+    Deferred,
     Duration,
     Instant,
     Metric,
@@ -25,12 +26,10 @@ from tidemill.spec.fields import (
     Share,
     Size,
     Span,
-    one_or_many,
     text_or_mapping,
 )
 from tidemill.spec.section import Section, keys_of
-from tidemill.spec.steps import Callbacks, DeadlineSection, Names, Settings, Step, kind_of
-from tidemill.spec.timing import NAMED, Schedule
+from tidemill.spec.timing import NAMED, Schedule, Timing
 
 Trigger = Literal["drift", "performance"]
 
@@ -43,11 +42,15 @@ class Owner(Section):
 
 
 if TYPE_CHECKING:
+    from tidemill.spec.steps import Callbacks, Deadlines, Names, Settings, Steps
+
     Owned = str | Owner
-    Deadlines = DeadlineSection | list[DeadlineSection]
 else:
     Owned = text_or_mapping(Owner, {"minLength": 1})
-    Deadlines = one_or_many(DeadlineSection)
+    Callbacks, Deadlines, Names, Settings, Steps = (
+        Annotated[Any, Deferred("tidemill.spec.steps", name)]
+        for name in ("Callbacks", "Deadlines", "Names", "Settings", "Steps")
+    )
 
 
 class Platform(Section):
@@ -264,7 +267,7 @@ class Workflow(Section):
     defaults: Settings | None = Field(
         default=None, description="Settings for all tasks.", examples=[{"retries": 2, "retry_delay": "5 min"}]
     )
-    steps: dict[Name, Step] = Field(
+    steps: Steps = Field(
         default_factory=dict,
         description="Operators and functions of your own, by name.",
         examples=[{"notify": {"operator": "BashOperator", "with": {"bash_command": "echo hello"}}}],
@@ -312,6 +315,11 @@ class Workflow(Section):
         examples=[{"analysts": ["can_read"]}],
     )
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it has stages and a schedule alone, as most pipelines: nothing but its training is looked at."""
+        return self.model_fields_set <= _PLAIN and not isinstance(self.schedule, Timing)
+
 
 class Spec(Workflow):
     """One pipeline: the whole of a file under `dags/`."""
@@ -353,6 +361,9 @@ STAGES = frozenset({"platform", "data", "train", "evaluate", "promote", "monitor
 """The sections that make a file a pipeline of models instead of a workflow."""
 
 
+_PLAIN = STAGES | {"tidemill", "description", "owner", "tags", "links", "schedule", "start", "end", "catchup"}
+
+
 def model_for(own: Mapping[str, Any]) -> type[Workflow]:
     """The model of a file, by what is written in the file itself: a workflow has `steps` and no stage."""
     return Workflow if "steps" in own and STAGES.isdisjoint(own) else Spec
@@ -377,7 +388,7 @@ def _at(path: tuple[str | int, ...], value: Any) -> Any:
         value = _below(value, part)
         if _is_section(at):
             field = keys_of(at).get(str(part))
-            at = _structure(field.annotation, value) if field else None
+            at = _structure(field.rebuild_annotation(), value) if field else None
         elif get_origin(at) is dict:
             at = _structure(get_args(at)[1], value)
         elif get_origin(at) is list and isinstance(part, int):
@@ -405,6 +416,8 @@ def _structure(annotation: Any, value: Any) -> Any:
         found = [a for a in found if get_origin(a) is list] or found
     elif isinstance(value, Mapping):
         found = [a for a in found if get_origin(a) is not list] or found
+        from tidemill.spec.steps import kind_of
+
         kind = kind_of(value)
         found = [a for a in found if _is_section(a) and kind and kind_of(keys_of(a)) == kind] or found
     return found[0] if found else None
@@ -413,6 +426,8 @@ def _structure(annotation: Any, value: Any) -> Any:
 def _alternatives(annotation: Any) -> Iterator[Any]:
     if _is_section(annotation) or get_origin(annotation) in (dict, list):
         yield annotation
+    elif isinstance(annotation, Deferred):
+        yield from _alternatives(annotation.annotation)
     else:
         for inner in get_args(annotation):
             yield from _alternatives(inner)

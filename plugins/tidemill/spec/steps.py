@@ -247,6 +247,8 @@ if TYPE_CHECKING:
     Names = str | list[str]
     After = str | list[str] | dict[str, Outcome]
     TeardownItem = bool | Teardown
+    Deadlines = DeadlineSection | list[DeadlineSection]
+    Steps = dict[Name, Step]
     ForEach = str | list[dict[str, Any]] | dict[str, Any]
 else:
     Step = Annotated[
@@ -256,6 +258,8 @@ else:
         Discriminator(kind_of),
     ]
     Callbacks = one_or_many(Callback)
+    Deadlines = one_or_many(DeadlineSection)
+    Steps = dict[Name, Step]
     CallbackText = Names = one_or_many(Annotated[str, Field(min_length=1)])
     TeardownItem = Annotated[Annotated[bool, Tag("flag")] | Annotated[Teardown, Tag("mapping")], Discriminator(_shape)]
     After = Annotated[
