@@ -154,6 +154,29 @@ def new(
     print(f"\ntry it:   tidemill run dags/{name}.yaml\ntest it:  pytest {test}")
 
 
+@app.command(epilog="Example: tidemill convert dags/etl.yml --to dags/specs")
+def convert(
+    files: Annotated[list[Path], typer.Argument(help="YAML files of dag-factory, 0.x or 1.x.")],
+    to: Annotated[Path | None, typer.Option("--to", help="Where the specs go; next to each file if absent.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over files that are there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Turn dag-factory's files into specs, one a DAG; runs and imports nothing that they name.
+
+    What cannot be carried over is listed with its line, and the exit code is 1; the specs are written all the same.
+    """
+    from tidemill.cli.convert import as_json as values_of
+    from tidemill.cli.convert import convert_files, report
+
+    outcome = convert_files(files, to, force=force)
+    if as_json:
+        _print_json(values_of(outcome))
+    else:
+        print("\n".join(report(outcome)))
+    if not outcome.whole:
+        raise SystemExit(1)
+
+
 @app.command(epilog="Example: tidemill run dags/flight_delays.yaml --as-of 2013-07-01")
 def run(
     file: SpecFile,

@@ -1,0 +1,1 @@
+"""dag-factory's YAML to specs. Nothing that a file names is imported, evaluated or run."""
