@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -25,19 +26,22 @@ _ANY_CONTENT = re.compile(rb"^(?![ \t]*(?:#|---|\.\.\.|\r?$))[ \t]*\S", re.MULTI
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 IGNORE_FILE = ".airflowignore"
+LOADER = "tidemill.py"
+"""The DAG file that builds the specs of its folder and of those below it that have no such file of their own."""
 SUFFIXES = (".yaml", ".yml")
 NOT_PIPELINES = frozenset({"templates", "__pycache__"})
 """Folders that hold no pipelines."""
 
 
-def find(dags: Path) -> list[tuple[Path, bytes]]:
-    """Every spec file below a DAG folder with its content, sorted by path.
+def find(dags: Path, *, of_loader: bool = False) -> list[tuple[Path, bytes]]:
+    """Every spec file below a DAG folder with its content, sorted by path. ``of_loader``: without the folders that
+    have a loader of their own.
 
     A YAML file with a top-level ``tidemill:`` is a spec. One with no key at all, or with several sections of
     the language but without that line, was meant to be one, and is handed on to be reported; so are defaults
     that nobody would read.
     """
-    found = ((path, content(path)) for path in map(Path, sorted(_yaml_files(dags))))
+    found = ((path, content(path)) for path in map(Path, sorted(_yaml_files(dags, of_loader=of_loader))))
     return [(path, data) for path, data in found if is_pipeline(path, data)]
 
 
@@ -47,6 +51,13 @@ def files_of(dags: Path, pipeline: str) -> list[Path]:
     names = {pipeline + suffix for suffix in SUFFIXES}
     found = [Path(path) for path in _yaml_files(dags, names)]
     return found if len(found) < 2 else sorted(path for path in found if looks_like_spec(content(path)))
+
+
+def repeated(files: Iterable[Path], dags: Path) -> list[Path]:
+    """Those of some files whose name another file below the DAG folder has, too, and these; for :func:`duplicates`."""
+    counts = Counter(os.path.basename(path).rpartition(".")[0] for path in _yaml_files(dags))
+    stems = dict.fromkeys(file.stem for file in files if counts[file.stem] > 1)
+    return [path for stem in stems for path in files_of(dags, stem)]
 
 
 def pipeline_of(dag_id: str) -> str:
@@ -83,12 +94,14 @@ def line_of(file: Path, number: int) -> str:
         return next(islice(lines, number - 1, None), "").rstrip("\n")
 
 
-def _yaml_files(folder: Path, named: set[str] | None = None) -> Iterator[str]:
+def _yaml_files(folder: Path, named: set[str] | None = None, *, of_loader: bool = False) -> Iterator[str]:
     # Texts, not paths, and the name looked at first: a task's process wants one of ten thousand.
     stack: list[tuple[str, Ignored | None]] = [(str(folder), None)]
     while stack:
         here, ignored = stack.pop()
         entries = _entries(here)
+        if of_loader and here != str(folder) and any(entry.name == LOADER for entry in entries):
+            continue
         if any(entry.name == IGNORE_FILE for entry in entries):
             from tidemill.ignored import Ignored
 

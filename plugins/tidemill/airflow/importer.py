@@ -45,6 +45,7 @@ class TidemillImporter(AbstractDagImporter):  # type: ignore[misc] # its base is
 
     def __init__(self) -> None:
         self.supported_extensions = list(SUFFIXES)
+        self._looked_at: dict[Path, tuple[int, int, bool]] = {}
 
     def can_handle(self, definition: Any) -> bool:
         """Whether a file may be a spec, by its name."""
@@ -55,8 +56,20 @@ class TidemillImporter(AbstractDagImporter):  # type: ignore[misc] # its base is
         out. Other YAML files are none: defaults, templates, and what does not look like a spec."""
         for definition in find_file_dag_definitions(bundle.path, self.supported_extensions):
             path: Path = definition.path
-            if _is_named_like_pipeline(path, bundle.path) and is_pipeline(path, content(path)):
+            if _is_named_like_pipeline(path, bundle.path) and self._is_pipeline(path):
                 yield definition
+
+    def _is_pipeline(self, path: Path) -> bool:
+        # The dag-processor's manager lists again and again, and does nothing else meanwhile: a file is read once.
+        try:
+            stat = path.stat()
+        except OSError:
+            return False
+        known = self._looked_at.get(path)
+        if known is None or known[:2] != (stat.st_mtime_ns, stat.st_size):
+            known = (stat.st_mtime_ns, stat.st_size, is_pipeline(path, content(path)))
+            self._looked_at[path] = known
+        return known[2]
 
     def import_definition(self, definition: Any, bundle: Any) -> Any:
         """The DAGs of a spec, or its mistakes as ``tidemill validate`` prints them. In a task's process: its DAG, and
@@ -101,4 +114,5 @@ def _import(path: Path, bundle: Path) -> tuple[list[DAG], tuple[SpecError, ...]]
     else:
         verdict = VerdictCache(project).verdict(file, dags, content(file), row_of(context.dag_id))
     # By the path that Airflow knows the file by, to which it compares a DAG's address.
-    return list(dags_of(verdict, path, project, context.dag_id, context.task_id)), verdict.errors
+    lazy = context.dag_id is None
+    return list(dags_of(verdict, path, project, context.dag_id, context.task_id, lazy=lazy)), verdict.errors

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidemill.cache import VerdictCache
-from tidemill.discovery import duplicates, files_of, find, pipeline_of, row_of
+from tidemill.discovery import duplicates, files_of, find, pipeline_of, repeated, row_of
 from tidemill.errors import TidemillError
 from tidemill.project import Project
 from tidemill.spec.load import shown_as
@@ -21,29 +21,41 @@ class BrokenSpecs(TidemillError):
     """What is wrong with the specs of a folder, as ``tidemill validate`` prints it."""
 
 
-def load(loader: str) -> dict[str, DAG]:
-    """The DAGs of every spec below the folder of ``loader`` (the ``__file__`` of the DAG file that calls this).
+def load(loader: str, dags: str = ".") -> dict[str, DAG]:
+    """The DAGs of every spec below the folder of ``loader`` (the ``__file__`` of the DAG file that calls this), but for
+    folders with a loader of their own: Airflow parses several loaders side by side, and gives each its own time.
 
-    A broken spec gives none, nor does a broken row of a matrix; :func:`raise_broken` tells of them. In a task's
-    process only the DAG of that task is built, from the one file of that name, and in it only that task for real.
+    ``dags``: the DAG folder, from the loader's. In a folder below it: ``load(__file__, "..")``.
+
+    A broken spec gives none; :func:`raise_broken` tells of it. In a task's process only the DAG of that task is
+    built, from the one file of that name, and in it only that task for real.
     """
     from airflow.sdk import get_parsing_context
 
-    dags = Path(loader).resolve().parent
+    folder, top = _folders(loader, dags)
     if importer_is_on():
         return {}
     context = get_parsing_context()
     if context.dag_id is not None:
-        return _load_one(dags, context.dag_id, context.task_id)
-    project = Project.of(dags)
+        return _load_one(top, context.dag_id, context.task_id)
+    project = Project.of(top)
     built: dict[str, DAG] = {}
-    for file, verdict in _verdicts(dags):
+    for file, verdict in _verdicts(folder, top):
         try:
             built |= {dag.dag_id: dag for dag in dags_of(verdict, file, project, lazy=True)}
         except Exception:  # noqa: BLE001 - what passed the check a while ago must not take the others along
             # A provider is gone, or acts otherwise: the file is judged anew where its errors are told.
             VerdictCache(project).forget(file)
     return built
+
+
+def _folders(loader: str, dags: str) -> tuple[Path, Path]:
+    """The loader's own folder, and the DAG folder it is in."""
+    folder = Path(loader).resolve().parent
+    top = (folder / dags).resolve()
+    if not folder.is_relative_to(top):
+        raise BrokenSpecs(f'load(__file__, "{dags}"): {top} is no folder around {folder}; write ".." for the one above')
+    return folder, top
 
 
 def load_file(file: Path, dags: Path, row: str | None = None) -> dict[str, DAG]:
@@ -58,8 +70,8 @@ def load_file(file: Path, dags: Path, row: str | None = None) -> dict[str, DAG]:
     return {dag.dag_id: dag for dag in dags_of(verdict, file, project)}
 
 
-def raise_broken(loader: str) -> None:
-    """Raise what is wrong with the specs below the folder of ``loader``, all of them in one text.
+def raise_broken(loader: str, dags: str = ".") -> None:
+    """Raise what is wrong with the specs below the folder of ``loader``, all of them in one text; as :func:`load`.
 
     Raises:
         BrokenSpecs: there is something wrong.
@@ -68,8 +80,7 @@ def raise_broken(loader: str) -> None:
 
     if get_parsing_context().dag_id is not None or importer_is_on():
         return
-    dags = Path(loader).resolve().parent
-    errors = [error for _, verdict in _verdicts(dags) for error in verdict.errors]
+    errors = [error for _, verdict in _verdicts(*_folders(loader, dags)) for error in verdict.errors]
     if errors:
         from tidemill.spec.errors import SpecErrors
 
@@ -136,16 +147,16 @@ def _refuse_broken(verdict: Verdict) -> None:
         raise BrokenSpecs(SpecErrors(verdict.errors).render())
 
 
-def _verdicts(dags: Path) -> Iterator[tuple[Path, Verdict]]:
-    """Every spec file with its verdict, the check by serialization included."""
+def _verdicts(folder: Path, top: Path) -> Iterator[tuple[Path, Verdict]]:
+    """Every spec file of a loader with its verdict, the check by serialization included."""
     from tidemill.airflow.safety import SafetyCheck
 
-    found = find(dags)
-    project = Project.of(dags)
-    twice = duplicates((file for file, _ in found), project.root)
+    found = find(folder, of_loader=True)
+    project = Project.of(top)
+    twice = duplicates(repeated((file for file, _ in found), top), project.root)
     cache = VerdictCache(project, SafetyCheck(project))
     for file, data in found:
         if file in twice:
             yield file, Verdict(errors=(twice[file],))
         else:
-            yield file, cache.verdict(file, dags, data)
+            yield file, cache.verdict(file, top, data)
