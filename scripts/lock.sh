@@ -22,7 +22,7 @@ compile() {
 compile requirements/all.txt pyproject.toml --all-extras --group dev --group demo "$@"
 cut=(--constraints requirements/all.txt)
 compile requirements.txt pyproject.toml "${cut[@]}" \
-    --extra celery --extra postgres --extra aws --extra gcp --extra azure --extra kubernetes
+    --extra celery --extra postgres --extra aws --extra gcp --extra azure
 compile requirements/demo.txt --group demo "${cut[@]}"
 compile requirements/dev.txt --group dev "${cut[@]}"
 compile requirements/airflow-next.txt --group airflow-next "$@"
