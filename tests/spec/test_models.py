@@ -224,7 +224,7 @@ def test_where_just_anything_is_taken_it_is_the_users_own() -> None:
             return anything(deferred.annotation)
         return annotation is Any or any(anything(a) for a in get_args(annotation) if get_origin(annotation) is not None)
 
-    loose = {(s.__name__, n) for s in sections() for n, f in s.model_fields.items() if anything(f.annotation)}
+    loose = {(s.__name__, n) for s in sections() for n, f in s.model_fields.items() if anything(f.rebuild_annotation())}
     of_steps = {("OperatorStep", "with_"), ("FunctionStep", "with_"), ("FunctionStep", "options")}
     of_settings = {(s, "executor_config") for s in ("Settings", "Single", "OperatorStep", "FunctionStep")}
     of_places = {(s, "for_each") for s in ("Placed", "Single", "OperatorStep", "FunctionStep", "Group")}

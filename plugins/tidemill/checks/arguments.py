@@ -29,7 +29,7 @@ _ELSEWHERE = {
     "task_id": "the step's name is its id",
     "dag": "the spec makes the DAG",
     "task_group": "nest the step below the group's `steps`",
-    "params": "write `params:` at the top of the file",
+    "params": "write `params:` beside `with`, or at the top of the file for the whole DAG",
     "start_date": "write `start:` at the top of the file",
     "end_date": "write `end:` at the top of the file",
     "default_args": "write `defaults:` at the top of the file, or of a group",
@@ -57,6 +57,8 @@ def check_arguments(
     mapped: arguments that ``for_each`` gives; supplied: those that the compiler itself gives.
     """
     check = _Check(signature, sources, look)
+    # A misspelt argument is one mistake, not one unknown and one missing.
+    meant = {near for name in arguments if unknown(signature, name) and (near := _near(signature, name))}
     for name, value in arguments.items():
         at = (*path, name)
         wrong = unknown(signature, name)
@@ -69,7 +71,7 @@ def check_arguments(
             kind = parameter.type if parameter is not None else ANY
             yield from check.value(value, kind, at, signature.rendered(name))
     for parameter in signature.parameters:
-        given = parameter.name in arguments or parameter.name in mapped or parameter.name in supplied
+        given = any(parameter.name in names for names in (arguments, mapped, supplied, meant))
         if parameter.required and not given and parameter.passing in ("either", "named"):
             message = f'"{signature.short}" needs "{parameter.name}"'
             yield sources.error(path, message, _hint_for(parameter), key=True)
@@ -88,8 +90,8 @@ def unknown(signature: Signature, name: str) -> tuple[str, str | None] | None:
         return f'"{signature.short}" takes "{shown}" only by position', "which a spec cannot give"
     if signature.open:
         return None
-    names = [one.name for one in signature.parameters if one.passing in ("either", "named")]
-    near = suggest(name, names)
+    names = _names(signature)
+    near = _near(signature, name)
     setting = suggest(name, signature.settings) if near is None else None
     message = f'"{signature.short}" has no argument "{shown}"'
     if near is not None:
@@ -97,6 +99,15 @@ def unknown(signature: Signature, name: str) -> tuple[str, str | None] | None:
     if setting is not None:
         return message, f'did you mean the setting "{setting}", beside `with`?'
     return message, f"it takes: {', '.join(names[:12])}{', …' if len(names) > 12 else ''}" if names else "it takes none"
+
+
+def _names(signature: Signature) -> list[str]:
+    return [one.name for one in signature.parameters if one.passing in ("either", "named")]
+
+
+def _near(signature: Signature, name: str) -> str | None:
+    """The parameter that an argument was probably meant to be."""
+    return suggest(name, _names(signature))
 
 
 def named(value: Any) -> Iterator[tuple[str, Use]]:

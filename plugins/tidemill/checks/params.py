@@ -118,6 +118,8 @@ def _said(error: Any) -> str:
     if word == "type":
         kinds = value if isinstance(value, list) else [value]
         return f"expected {' or '.join(map(str, kinds))}"
+    if word == "anyOf" and error.absolute_path and error.absolute_path[-1] == "type":
+        return "expected string, number, integer, boolean, array, object or null, or a list of them"
     if word == "enum":
         return f"expected {' or '.join(map(str, value))}"[:200]
     text = printable(str(error.message))

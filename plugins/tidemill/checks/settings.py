@@ -56,7 +56,7 @@ def _callback(section: Callback | DeadlineSection, path: Path, sources: Sources)
     given = [key for key in ("callback", "notifier") if sources.wrote(*path, key)]
     if not given:
         hint = "add `callback: include.alerts:page`, or `notifier:`"
-        yield sources.error(path, "says not what is called", hint, key=isinstance(path[-1], str))
+        yield sources.error(path, "names nothing to call", hint, key=isinstance(path[-1], str))
     elif len(given) > 1:
         yield sources.error((*path, "notifier"), "there is `callback` already", "write two items", key=True)
 

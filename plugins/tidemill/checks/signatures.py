@@ -12,7 +12,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -323,15 +325,24 @@ def _version(distribution: str) -> str | None:
 
 
 class Lookup:
-    """What names stand for, looked at once. `prepare` asks for many at once, which is one process instead of many."""
+    """What names stand for, looked at once. `prepare` asks for many at once, which is one process instead of many.
 
-    def __init__(self, project: Project) -> None:
+    ``here``: classes are imported in this process, which is about to use them.
+    """
+
+    def __init__(self, project: Project, *, here: bool = False) -> None:
         self._project = project
+        self._here = here
         self._found: dict[Wanted, Answer] = {}
 
     def prepare(self, wanted: Iterable[Wanted]) -> None:
         """Look at all of these that are not known yet."""
         new = [one for one in dict.fromkeys(wanted) if one not in self._found]
+        if self._here:
+            for name, use in new:
+                if use != "callable" and refused(name, use) is None and missing(name, use) is None:
+                    with suppress(ImportError):  # told of below, with its name
+                        import_module(split_name(full_name(name, use))[0])
         if new:
             self._found.update(signatures(new, self._project))
 

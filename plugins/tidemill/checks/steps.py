@@ -14,6 +14,7 @@ from tidemill.checks.parameters import Parameter, Signature, SignatureProblem
 from tidemill.checks.signatures import Lookup, files_of
 from tidemill.plan.graph import Step
 from tidemill.plan.own import each_of
+from tidemill.plan.placing import full_graph
 from tidemill.project import Project
 from tidemill.spec.document import Path
 from tidemill.spec.errors import SpecError
@@ -67,14 +68,19 @@ class Found:
     files: list[FilePath] = field(default_factory=list)
 
 
-def check(spec: Workflow, sources: Sources, project: Project) -> Found:
-    """Look at everything that a spec names to be run besides its training."""
+def check(spec: Workflow, sources: Sources, project: Project, task: str | None = None) -> Found:
+    """Look at everything that a spec names to be run besides its training.
+
+    ``task``: look at what this task runs alone, in its own process, where its classes are imported anyway.
+    """
     asked = list(_asked(spec))
+    if task is not None:
+        asked = [one for one in asked if _is_of(task, one, spec)]
     found = Found()
     macros = spec.user_defined_macros or {}
     if not asked and not macros:
         return found
-    look = Lookup(project)
+    look = Lookup(project, here=task is not None)
     values = [one.arguments for one in asked] + [one.mapped for one in asked] + [macros]
     nested = [pair for value in values for pair in named(value)]
     look.prepare([*((one.name, one.use) for one in asked), *nested])
@@ -98,7 +104,11 @@ def _judge(one: _Asked, look: Lookup, sources: Sources, found: Found) -> None:
         hint = f"write `async def {signature.short}(…)`: it runs in the triggerer"
         found.errors.append(sources.error(one.at, f'"{signature.short}" is not async', hint))
     supplied = one.supplied
-    if one.any_arguments:
+    if one.use == "trigger" and not {"event_trigger", "unknown"} & set(signature.kinds):
+        hint = "one derived from BaseEventTrigger, e.g. airflow.providers.standard.triggers.file.FileDeleteTrigger"
+        found.errors.append(sources.error(one.at, f'"{one.name}" is no trigger for events', hint))
+        return
+    if one.any_arguments or (not one.mapped and sources.wrote(*one.at[:-1], "for_each")):
         supplied |= {parameter.name for parameter in signature.parameters}
     at = one.arguments_at if sources.wrote(*one.arguments_at) else one.at
     wrong = [
@@ -106,8 +116,9 @@ def _judge(one: _Asked, look: Lookup, sources: Sources, found: Found) -> None:
         for name in one.arguments
         if name in one.refused
     ]
+    given = {name: value for name, value in one.arguments.items() if name not in one.refused}
     wrong += check_arguments(
-        signature, one.arguments, at, sources, look=look, mapped=frozenset(one.mapped), supplied=supplied
+        signature, given, at, sources, look=look, mapped=frozenset(one.mapped), supplied=supplied
     )
     for name in one.mapped:
         if (told := unknown(signature, name)) is not None:
@@ -117,6 +128,17 @@ def _judge(one: _Asked, look: Lookup, sources: Sources, found: Found) -> None:
         found.typed[one.arguments_at] = typed_arguments(signature, one.arguments, look)
         if one.use == "operator":
             found.typed[one.at] = full_name(one.name, one.use)
+
+
+def _is_of(task: str, one: _Asked, spec: Workflow) -> bool:
+    """Whether what is named belongs to a task: to its step, to the defaults around it, or to what templates use."""
+    if one.at[0] in ("defaults", "user_defined_filters"):
+        return True
+    node = full_graph(spec).nodes.get(task)
+    if node is None or one.at[0] != "steps":
+        return False
+    depth = len(one.at) - 1 - one.at[::-1].index("defaults") if "defaults" in one.at else 0
+    return one.at[: len(node.path)] == node.path or (depth > 0 and node.path[:depth] == one.at[:depth])
 
 
 def _asked(spec: Workflow) -> Iterator[_Asked]:
@@ -174,6 +196,8 @@ def _callbacks(value: Callback | list[Callback] | None, path: Path) -> Iterator[
 
 
 def _of_callback(one: Callback | DeadlineSection, at: Path, *, asynchronous: bool = False) -> Iterator[_Asked]:
+    if one.callback is not None and one.notifier is not None:
+        return  # which of them is meant, is told elsewhere
     if one.callback is not None:
         supplied = frozenset({"context"})
         yield _Asked(

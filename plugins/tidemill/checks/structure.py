@@ -16,7 +16,7 @@ from tidemill.spec.document import Path
 from tidemill.spec.errors import SpecError, suggest
 from tidemill.spec.load import Sources
 from tidemill.spec.models import Spec, Workflow
-from tidemill.spec.steps import FunctionStep, Group, OperatorStep, Teardown
+from tidemill.spec.steps import Group, Teardown
 from tidemill.spec.templates import INTERVAL_NAMES, Reference, alone
 
 _MAX_ID = 250
@@ -209,7 +209,7 @@ def _for_each(node: Node, sources: Sources) -> Iterator[SpecError]:
     if isinstance(given, str):
         reference = alone(given)
         if reference is None or reference.name != "steps" or not reference.parts:
-            yield sources.error(path, "expected the result of a step", f"{{{{ steps.NAME }}}}, not {given!r:.60}")
+            yield sources.error(path, f'expected the result of a step, got "{given[:60]}"', "{{ steps.NAME }}")
         return
     if isinstance(given, list):
         keys = {frozenset(item) for item in given}
@@ -227,13 +227,11 @@ def _for_each(node: Node, sources: Sources) -> Iterator[SpecError]:
         if isinstance(value, str):
             reference = alone(value)
             if reference is None or reference.name != "steps" or not reference.parts:
-                yield sources.error(at, f"expected something to go through, got a text: {value!r:.60}", hint)
+                yield sources.error(at, f'expected something to go through, got the text "{value[:60]}"', hint)
         elif not isinstance(value, list | Mapping):
             yield sources.error(at, "expected something to go through", hint)
         elif not value:
             yield sources.error(at, "there is nothing to go through", hint)
-        if isinstance(step, OperatorStep | FunctionStep) and name in step.with_:
-            yield sources.error((*node.path, "with", name), f'"{name}" comes from `for_each`', "remove one", key=True)
 
 
 def _reference(

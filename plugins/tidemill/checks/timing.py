@@ -162,7 +162,7 @@ def check_asset(
     if len(given) > 1 and not (given[0] == _SORTS[0] and given[1] == ("alias",) and not _is_asset(item)):
         at = next(key for key in given[1] if sources.wrote(*path, key))
         yield sources.error((*path, at), "an asset, an alias, or a condition: one of them", "write two items", key=True)
-    elif given == [_SORTS[0]] and item.name is None and item.uri is None:
+    elif not given or (given == [_SORTS[0]] and item.name is None and item.uri is None):
         yield sources.error(path, "an asset needs a name or a URI", "add `name:` or `uri:`", key=True)
     for key, parts in (("any", item.any), ("all", item.all)):
         if parts is not None and not condition:

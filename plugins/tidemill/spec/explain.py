@@ -12,8 +12,8 @@ from tidemill.spec.errors import SpecError, suggest
 from tidemill.spec.fields import FORMS
 from tidemill.spec.models import Spec, field_at, model_at
 from tidemill.spec.scalars import plain
-from tidemill.spec.section import keys_of
-from tidemill.spec.steps import STEP_KINDS
+from tidemill.spec.section import Section, keys_of
+from tidemill.spec.steps import STEP_KINDS, kind_of
 from tidemill.spec.units import UnitError
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ _EXPECTED = {
     "union_tag_not_found": "text or a mapping",
 }
 _LIMITS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+_MAX_KEYS = 20
+_MAX_CHOICES = 6
 _BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
@@ -54,7 +56,7 @@ def explain(
                 yield _missing(sources, path)
         elif error["type"] != "too_short" or not any(e[: len(path)] == path for e in empty):
             message, hint = _wrong_value(error, path, value)
-            yield sources.error(path, message, hint)
+            yield sources.error(path, message, hint, key=error["loc"][-1] == "[key]")
 
 
 def path_of(loc: tuple[str | int, ...], value: Any) -> Path:
@@ -93,7 +95,7 @@ def no_value(sources: Sources, path: Path) -> SpecError:
     """The error of a key without a value."""
     value = sources.merged
     field, model = field_at(path, value), model_at(path, value)
-    hint = _example(path, value) or (f"its keys: {', '.join(keys_of(model))}" if model else "write one")
+    hint = _example(path, value) or (f"its keys: {_listed(model)}" if model else "write one")
     optional = field is None or not field.is_required()
     return sources.error(path, "no value", f"{hint}; or remove the key" if optional else hint, key=True)
 
@@ -147,11 +149,22 @@ def _unknown_key(sources: Sources, path: Path) -> SpecError:
     key, near, model = str(path[-1]), _near(path, value), model_at(path[:-1], value)
     if near:
         hint: str | None = f'did you mean "{near}"?'
+    elif key in STEP_KINDS and model and (kind := kind_of(keys_of(model))):
+        return sources.error(path, f'"{key}" makes it something else than {kind}', "write two steps", key=True)
     elif elsewhere := _sections_with(key, path[:-1]):
         hint = f"`{key}` belongs to {' or '.join(elsewhere)}"
     else:
-        hint = f"known keys: {', '.join(keys_of(model))}" if model else None
+        hint = f"known keys: {_listed(model)}" if model else None
     return sources.error(path, f'unknown key "{key}"', hint, key=True, shown=path[:-1])
+
+
+def _listed(model: type[Section]) -> str:
+    """The keys of a section, its own before those it shares with others."""
+    shared = {
+        key for base in model.__mro__[1:] if base is not Section and issubclass(base, Section) for key in keys_of(base)
+    }
+    keys = sorted(keys_of(model), key=shared.__contains__)
+    return ", ".join(keys[:_MAX_KEYS]) + (", …" if len(keys) > _MAX_KEYS else "")
 
 
 def _sections_with(key: str, parent: Path) -> list[str]:
@@ -192,6 +205,8 @@ def _no_kind(given: Mapping[str, Any]) -> Words:
 
 def _what_to_write(kind: str, given: Any, path: Path, value: Any) -> str | None:
     """The hint for a value of the wrong type."""
+    if path[-1] == "schedule" and isinstance(given, list):
+        return "write {cron: […]} or {assets: […]}"
     if kind == "string_type" and isinstance(given, int | float):
         return "put it in quotes"
     if kind == "bool_type":
@@ -208,7 +223,7 @@ def _what_to_write(kind: str, given: Any, path: Path, value: Any) -> str | None:
         return f"write [{given}]"
     if kind in {"model_type", "model_attributes_type"}:
         model = model_at(path, value)
-        return f"its keys: {', '.join(keys_of(model))}" if model else None
+        return f"its keys: {_listed(model)}" if model else None
     return _example(path, value)
 
 
@@ -217,6 +232,9 @@ def _wrong_choice(context: Mapping[str, Any], given: Any, path: Path) -> Words:
     if path == ("tidemill",):
         return f"expected 1, got {describe(given)}", f"write `tidemill: 1`, the language of Tidemill {__version__}"
     near = suggest(given, choices) if isinstance(given, str) else None
+    if len(choices) > _MAX_CHOICES:
+        hint = f'did you mean "{near}"?' if near else f"one of {', '.join(choices)}"
+        return f"expected one of its {len(choices)} values, got {describe(given)}", hint
     return f"expected {' or '.join(choices)}, got {describe(given)}", f'did you mean "{near}"?' if near else None
 
 
