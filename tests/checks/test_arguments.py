@@ -226,7 +226,6 @@ def test_a_functions_arguments_are_all_rendered() -> None:
     )
     assert {message for _, message, _ in told("paht: x", FUNCTION)} == {
         '"f" has no argument "paht"',
-        '"f" needs "path"',
     }
 
 

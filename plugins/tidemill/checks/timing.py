@@ -100,7 +100,9 @@ def _timing(written: Timing, path: Path, sources: Sources) -> Iterator[SpecError
     if len(times) > 1:
         yield sources.error((*path, times[1]), f"there is `{times[0]}` already", "keep one of them", key=True)
     elif not times and written.assets is None and not sources.wrote(*path, "assets"):
-        yield sources.error(path, "says neither a time nor assets", "add cron, every, timetable or assets", key=True)
+        hint = 'add `cron: "0 3 * * 1"`' if sources.wrote(*path, "timezone") else "add cron, every, timetable or assets"
+        yield sources.error(path, "says neither a time nor assets", hint, key=True)
+        return
     if sources.wrote(*path, "timezone"):
         if "cron" not in times:
             yield sources.error((*path, "timezone"), "only `cron` has a time zone", "remove it", key=True)

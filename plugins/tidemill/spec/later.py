@@ -20,7 +20,6 @@ _KEYS = {
     ("platform", "bucket"): "platforms with buckets",
     ("platform", "project"): "platforms with credentials",
     ("platform", "namespace"): "platforms with namespaces",
-    ("monitor", "schedule", "assets"): "schedules by assets",
     ("train", "service"): "training on a cloud service",
     ("train", "image"): "training in a container image",
     ("train", "budget"): "budgets",
