@@ -29,15 +29,16 @@ class Builder:
     _mapped: dict[str, dict[str, Any]] = field(default_factory=dict)
     _plans: dict[str, GroupPlan] = field(default_factory=dict)
 
-    def of_dag(self, plan: DagPlan, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Airflow's arguments of a DAG for what its plan sets, besides ``arguments``."""
+    def of_dag(self, plan: DagPlan, arguments: Mapping[str, Any], *, whole: bool) -> dict[str, Any]:
+        """Airflow's arguments of a DAG for what its plan sets, besides ``arguments``. ``whole``: also what is called
+        about a run, which a task's process has no part in."""
         reader = self._reader(None)
         found: dict[str, Any] = {"default_args": {**arguments["default_args"], **self.settings(plan.defaults, reader)}}
         for name, value in plan.settings.items():
-            if name.endswith("_callback"):
-                found[name] = reader.callbacks(value)
-            elif name == "deadline":
-                found[name] = [deadline(one, reader) for one in value]
+            if name == "deadline" or name.endswith("_callback"):
+                if whole:
+                    is_late = name == "deadline"
+                    found[name] = [deadline(one, reader) for one in value] if is_late else reader.callbacks(value)
             elif name == "template_searchpath":
                 found[name] = [str(self.project.path(p)) for p in ([value] if isinstance(value, str) else value)]
             elif name == "user_defined_filters":
@@ -170,6 +171,8 @@ class Builder:
                 found[name] = reader.callbacks(value)
             elif name == "executor_config":
                 found[name] = executor_config(value)
+            elif name == "params":
+                found[name] = dict(value)  # plain values, whatever keys they have
             else:
                 found[name] = reader.value(value)
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 from tidemill.convert.callbacks import callbacks_in
@@ -10,7 +11,7 @@ from tidemill.convert.names import expanded, function_name
 from tidemill.convert.params import params_of
 from tidemill.convert.schedule import instant_of, schedule_of, zone_of
 from tidemill.convert.tasks import _NAME, Place, Steps, Tree, settings_of
-from tidemill.convert.values import length_of, text_of, value_of
+from tidemill.convert.values import length_of, relative, text_of, value_of
 from tidemill.spec.units import format_duration
 
 OWNER = "airflow"
@@ -69,24 +70,28 @@ class _Dag:
         wanted = catchup is not None and catchup.value is True
         zone = "UTC"
         written: dict[str, str] = {}
-        dated = {**({"timezone": self._left["timezone"]} if "timezone" in self._left else {})}
         for key, name in (("start_date", "start"), ("end_date", "end")):
             own, inherited = self._take(key), self._defaults.pop(key, None)
-            where = (
-                dated | {key: own} if own is not None else {**self._defaults, **({key: inherited} if inherited else {})}
-            )
-            item = own or inherited
-            if item is None or item.value is None:
+            given = [
+                (item, zone_of(around))
+                for item, around in ((own, self._left), (inherited, self._defaults))
+                if item is not None and item.value is not None
+            ]
+            if not given:
                 continue
-            found = zone_of(where, key)
+            item, found = given[0]
             text = instant_of(item, found, key, conversion, moves=wanted)
             if text is not None:
                 written[name] = text
+                if not isinstance(item.value, dt.date) and relative(str(item.value)) is not None:
+                    conversion.comment((name,), f"{item.value!r} in the source, on the day of the conversion")
             if key == "start_date":
                 zone = found
-            if own is not None and inherited is not None and own.value != inherited.value:
-                message = f"tasks have a {key} of their own in default_args, {inherited.value}"
-                conversion.lost(inherited, f"default_args.{key}", message, "the spec has one for the DAG and its tasks")
+            for other, its in given[1:]:
+                if instant_of(other, its, key, conversion, moves=wanted) != text:
+                    message = f"tasks have a {key} of their own in default_args, {other.value} ({its})"
+                    hint = "the spec has one for the DAG and its tasks"
+                    conversion.lost(other, f"default_args.{key}", message, hint)
         self._defaults.pop("timezone", None)
         schedule = self._schedule(zone)
         if schedule is not None:

@@ -25,15 +25,21 @@ _APART = ("schedule", "params", "defaults", "doc_md", "steps")
 def convert(file: Path, to: Path, dags: Path, project: Project) -> tuple[list[Converted], list[Note]]:
     """The specs of a file's DAGs, and what could not become one. Nothing is written.
 
-    ``to``: the folder in which the specs will stand; ``dags``: its DAG folder.
+    ``to``: the folder in which the specs will stand; ``dags``: its DAG folder. That of the file itself, at which
+    its defaults begin, is the nearest one upwards called ``dags``, else the file's own.
 
     Raises:
         SpecErrors: the file, or its defaults, cannot be read safely.
         OSError: one of them cannot be opened.
     """
     shown = shown_as(file.resolve(), Path.cwd())
+    folder = file.resolve().parent
+    home = next((place for place in (folder, *folder.parents) if place.name == "dags"), folder)
     items = load(file, shown)
-    above = _defaults_above(file, dags)
+    if file.name in DEFAULTS:
+        message = "its values are laid under those of each DAG, in each spec"
+        return [], [Note(shown, 1, 1, "", message, lost=False)]
+    above = _defaults_above(file.resolve(), home)
     default = _default_block(items, above)
     made: list[Converted] = []
     notes: list[Note] = []
@@ -48,7 +54,9 @@ def convert(file: Path, to: Path, dags: Path, project: Project) -> tuple[list[Co
         else:
             below = {key: value for key, value in above.items() if key != "default_args"}
             together = joined(item.at(merged({**below, **item.value}, default))).value
-            made.append(_one(dag_id, together, file, to / f"{dag_id}.yaml", dags, project))
+            conversion = Conversion(folder, home, project)
+            one = _one(dag_id, together, file, to / f"{dag_id}.yaml", conversion)
+            made.append(replace(one, errors=tuple(_errors(one, dags, project))))
     return made, notes
 
 
@@ -56,14 +64,13 @@ def _note(item: Item, path: str, message: str, hint: str) -> Note:
     return Note(item.file, item.line, item.column, path, message, hint)
 
 
-def _defaults_above(file: Path, dags: Path) -> Items:
+def _defaults_above(file: Path, home: Path) -> Items:
     """What dag-factory's files of defaults say, from the DAG folder down to the file's own."""
-    folder = file.resolve().parent
-    folders = [f for f in (folder, *folder.parents) if f == folder or f.is_relative_to(dags)]
+    folders = [f for f in file.parents if f.is_relative_to(home)]
     found: Items = {}
     for place in reversed(folders):
         path = next((place / name for name in DEFAULTS if (place / name).is_file()), None)
-        if path is None or path == file.resolve():
+        if path is None or path == file:
             continue
         for key, item in load(path, shown_as(path, Path.cwd())).items():
             own = found.get(key)
@@ -72,7 +79,7 @@ def _defaults_above(file: Path, dags: Path) -> Items:
             elif key == "tags" and own is not None:
                 together = {str(one.value): one for one in (*own.value, *item.value)}
                 found[key] = item.at([together[name] for name in sorted(together)])
-            elif key not in ("tidemill",):
+            elif key != "tidemill":
                 found[key] = item
     return found
 
@@ -88,17 +95,17 @@ def _default_block(items: Items, above: Items) -> Items:
     return found
 
 
-def _one(dag_id: str, items: Items, file: Path, target: Path, dags: Path, project: Project) -> Converted:
-    conversion = Conversion(file.resolve().parent, dags, project)
+def _one(dag_id: str, items: Items, file: Path, target: Path, conversion: Conversion) -> Converted:
     spec = spec_of(items, conversion)
     heading = [f"Converted from {file.name}, where dag-factory called it {dag_id}."]
     lost = [note for note in conversion.notes if note.lost]
     if lost:
         heading += ["", "Not carried over:"]
         heading += [f"- line {n.line}: {' '.join(n.message.split())}" for n in sorted(lost, key=lambda n: n.line)]
+    if conversion.allow:
+        heading += ["", "Needs the setting `allow` in [tidemill] for:", *(f"- {name}" for name in conversion.allow)]
     text = to_yaml(spec, conversion.comments, heading, _APART)
-    made = Converted(dag_id, target, text, spec, tuple(conversion.notes), tuple(conversion.allow))
-    return replace(made, errors=tuple(_errors(made, dags, project)))
+    return Converted(dag_id, target, text, spec, tuple(conversion.notes), tuple(conversion.allow))
 
 
 def _errors(made: Converted, dags: Path, project: Project) -> Iterator[Any]:

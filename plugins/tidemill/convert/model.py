@@ -61,12 +61,13 @@ class Note:
 class Conversion:
     """What one DAG is converted with, and what came of it so far.
 
-    ``folder``: where its source file stands; ``dags``: the DAG folder; ``allow``: the names that the setting `allow`
-    must hold for the converted spec; ``comments``: path in the spec → lines written above it.
+    ``folder``: where its source file stands; ``home``: the DAG folder of that file, whose modules Airflow finds;
+    ``allow``: the names that the setting `allow` must hold for the converted spec; ``comments``: path in the spec →
+    lines written above it.
     """
 
     folder: Path
-    dags: Path
+    home: Path
     project: Project
     notes: list[Note] = field(default_factory=list)
     allow: dict[str, None] = field(default_factory=dict)

@@ -117,9 +117,9 @@ def function_in_file(file: Item, name: Item, path: str, conversion: Conversion) 
     found = None
     if not _VARIABLE.search(place):
         resolved = Path(os.path.normpath(conversion.folder / place))
-        root, dags = conversion.project.root, conversion.dags
+        root, home = conversion.project.root, conversion.home
         package = root / PROJECT_PACKAGE
-        for below, base in ((package, root), (dags, dags), (root, root)):
+        for below, base in ((package, root), (home / PROJECT_PACKAGE, home), (home, home), (root, root)):
             if resolved.is_relative_to(below):
                 found = ".".join(resolved.relative_to(base).with_suffix("").parts)
                 break

@@ -154,10 +154,10 @@ def _datasets(parts: Items, zone: str, conversion: Conversion) -> Any:
     return {**(time if isinstance(time, dict) else {}), "assets": found}
 
 
-def zone_of(items: Items, key: str) -> str:
-    """The time zone that dag-factory gives a date: `timezone` beside it."""
-    named = items.get("timezone")
-    return str(named.value) if key in items and named is not None and named.value else "UTC"
+def zone_of(around: Items) -> str:
+    """The time zone that dag-factory gives a date: the `timezone` beside it."""
+    named = around.get("timezone")
+    return str(named.value) if named is not None and named.value else "UTC"
 
 
 def instant_of(item: Item, zone: str, path: str, conversion: Conversion, *, moves: bool) -> str | None:

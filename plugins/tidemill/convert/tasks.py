@@ -359,7 +359,7 @@ def parameters_of(function: str, conversion: Conversion) -> list[str] | None:
     from tidemill.checks.parameters import read_function
 
     module, _, name = function.partition(":")
-    for root in (conversion.project.root, conversion.dags, conversion.folder):
+    for root in (conversion.project.root, conversion.home, conversion.folder):
         try:
             found = origin(module, name, root)
         except (SyntaxError, ValueError, OSError):

@@ -113,7 +113,9 @@ class _Compiler:
         that would be late."""
         spec, typed = self.spec, self.typed
         found: dict[str, Value] = {
-            name: value for name in _PLAIN if (value := getattr(spec, name)) not in (None, False, {})
+            name: value
+            for name in _PLAIN
+            if (value := getattr(spec, name)) not in (None, {}) and (value is not False or name == _PAUSED)
         }
         if spec.dagrun_timeout is not None:
             found["dagrun_timeout"] = {"$timedelta": spec.dagrun_timeout.total_seconds()}
@@ -141,7 +143,9 @@ class _Compiler:
             condition=_condition(written, path, typed),
         )
         if written is None:
-            return plan
+            # Runs by hand keep to the bounds of a workflow, too; those of models know theirs as `as_of`.
+            of_models = isinstance(spec, Spec)
+            return plan if of_models else replace(plan, start=_text(spec.start), end=_text(spec.end))
         ticks = cron_of(written)
         if ticks is None:
             start, end = spec.start or _SINCE, spec.end
@@ -157,6 +161,8 @@ class _Compiler:
         )
 
 
+_PAUSED = "is_paused_upon_creation"
+"""The one setting of a DAG that says something when it is false: by default new DAGs wait."""
 _PLAIN = (
     "max_active_runs",
     "max_active_tasks",
@@ -167,7 +173,7 @@ _PLAIN = (
     "user_defined_macros",
     "user_defined_filters",
     "dag_display_name",
-    "is_paused_upon_creation",
+    _PAUSED,
     "access_control",
     "doc_md",
 )

@@ -141,9 +141,19 @@ class DagPlan:
         )
 
     def edges(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Each group and task by id, with those right before it."""
-        yield from ((group.group_id, group.upstream) for group in self.groups)
-        yield from ((task.task_id, task.upstream) for task in self.tasks)
+        """Each group and task by id, with those right before it, in the order in which Airflow must hear of them: it
+        asks for a group's first and last tasks at once, so that what is inside it must have been said before."""
+        levels: dict[str | None, int] = {None: -1}
+        for group in self.groups:
+            levels[group.group_id] = levels[group.parent] + 1
+        late: list[tuple[int, str, str]] = []
+        for task in self.tasks:
+            yield task.task_id, tuple(name for name in task.upstream if name not in levels)
+            late += [(-levels[name], task.task_id, name) for name in task.upstream if name in levels]
+        for group in self.groups:
+            at = levels[group.group_id]
+            late += [(-max(at, levels.get(name, -1)), group.group_id, name) for name in group.upstream]
+        yield from ((node, (before,)) for _, node, before in sorted(late))
 
 
 @dataclass(frozen=True, slots=True)

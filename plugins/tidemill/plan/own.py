@@ -158,7 +158,7 @@ def _setups(teardown: bool | Teardown, node: Node, graph: Graph) -> tuple[str, .
 
 def _single(step: Single, path: Path, typed: Typed) -> dict[str, Value]:
     settings = settings_of(step, path, typed)
-    for name in ("task_display_name", "doc_md", "map_index_template"):
+    for name in ("task_display_name", "doc_md", "map_index_template", "params"):
         if (value := getattr(step, name)) is not None:
             settings[name] = value
     return settings

@@ -9,7 +9,7 @@ from typing import Any
 
 from tidemill.spec.document import Document, Path, Place
 
-_ARGUMENTS = frozenset({"with", "options", "executor_config"})
+_ARGUMENTS = frozenset({"with", "options", "executor_config", "params"})
 
 CONSUMED = frozenset({"vars", "environments", "uses", "with", "matrix"})
 """The keys that are gone when the models see a spec."""

@@ -166,6 +166,11 @@ class Single(Settings, Placed):
     map_index_template: str | None = Field(
         default=None, min_length=1, description="The name of each repetition.", examples=["{{ country }}"]
     )
+    params: dict[str, Any] | None = Field(
+        default=None,
+        description="Values that the step finds among the run's `params`, in place of the DAG's: name → value.",
+        examples=[{"country": "dk"}],
+    )
     setup: bool = Field(default=False, description="Prepares what a teardown takes away.")
     teardown: TeardownItem = Field(
         default=False, description="Runs whatever happened after its setups; `{of: [NAME]}` names them."
