@@ -50,10 +50,13 @@ class VerdictCache:
         self._folder = str(project.state / "cache" / "specs")
         self._states: dict[str, list[int] | None] = {}
 
-    def verdict(self, file: Path, dags: Path, data: bytes, row: str | None = None) -> Verdict:
+    def verdict(
+        self, file: Path, dags: Path, data: bytes, row: str | None = None, task: str | None = None
+    ) -> Verdict:
         """The verdict on a file whose content is ``data``: kept, or judged now and kept.
 
-        ``row``: of a matrix, this one alone: its plan, or what is wrong. Then nothing more is judged, nor kept.
+        ``row``: of a matrix, this one alone: its plan, or what is wrong. ``task``: for the process of one task, which
+        looks at what that one runs alone. With one of them nothing more is judged, nor kept.
         """
         entry = self._entry(file)
         where = os.fsencode(dags), os.fsencode(self._project.root)
@@ -64,13 +67,13 @@ class VerdictCache:
         from tidemill.verdict import judge
 
         began = time.time_ns()
-        verdict = judge(file, dags, self._project, data, row)
+        verdict = judge(file, dags, self._project, data, row, task)
         if self._check is not None and verdict.plans:
             checked = [(plan, self._check(plan, file)) for plan in verdict.plans]
             sound = tuple(plan for plan, errors in checked if not errors)
             refused = [error for _, errors in checked for error in errors]
             verdict = Verdict(sound, (*verdict.errors, *refused), verdict.files)
-        if row is None:
+        if row is None and task is None:
             self._write(entry, content, verdict, began)
         return verdict
 

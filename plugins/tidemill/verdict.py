@@ -37,10 +37,18 @@ class Verdict:
     files: tuple[Path, ...] = ()
 
 
-def judge(file: Path, dags: Path, project: Project, data: bytes = b"", row: str | None = None) -> Verdict:
+def judge(
+    file: Path,
+    dags: Path,
+    project: Project,
+    data: bytes = b"",
+    row: str | None = None,
+    task: str | None = None,
+) -> Verdict:
     """Read and check one spec file. Imports none of the user's code, no operator and no cloud library.
 
-    ``data``: the file's content, if it was read already. ``row``: of a matrix, this one alone. Raises nothing:
+    ``data``: the file's content, if it was read already. ``row``: of a matrix, this one alone. ``task``:
+    of what steps run, look at this one's alone. Raises nothing:
     whatever happens is an error of this file, so that no other file has to suffer from it.
     """
     from tidemill.spec.load import DEFAULTS, defaults_for, shown_as
@@ -56,7 +64,7 @@ def judge(file: Path, dags: Path, project: Project, data: bytes = b"", row: str 
         return _refused(name, message, "rename the file")
     files = [path for path in defaults_for(file, dags) if path != file]
     try:
-        plans, errors = _judge(file, dags, project, data, row, files)
+        plans, errors = _judge(file, dags, project, data, row, task, files)
     except SpecErrors as e:
         plans, errors = [], list(e.errors)
     except OSError as e:
@@ -73,20 +81,20 @@ def judge(file: Path, dags: Path, project: Project, data: bytes = b"", row: str 
 
 
 def _judge(
-    file: Path, dags: Path, project: Project, data: bytes, row: str | None, files: list[Path]
+    file: Path, dags: Path, project: Project, data: bytes, row: str | None, task: str | None, files: list[Path]
 ) -> tuple[list[Plan], list[SpecError]]:
     """Plans and errors; ``files`` takes what was looked at."""
     from tidemill.spec.load import load_pipelines
 
     found = load_pipelines(file, dags, project.root, data, files)
     if found.rows is None or found.reuse is None:
-        plan, errors = _pipeline(file.stem, found.sources(), project, files)
+        plan, errors = _pipeline(file.stem, found.sources(), project, files, task)
         return [plan] if plan is not None else [], errors
     plans, of_rows = [], {}
     for name in found.rows:
         if row not in (None, name):
             continue
-        plan, of_rows[name] = _row(file.stem, name, found, project, files)
+        plan, of_rows[name] = _row(file.stem, name, found, project, files, task)
         plans += [plan] if plan is not None else []
     for name, error in _of_one_model(found.reuse, plans):
         of_rows[name].append(error)
@@ -111,7 +119,7 @@ def _of_one_model(reuse: Reuse, plans: list[Plan]) -> Iterator[tuple[str, SpecEr
 
 
 def _row(
-    stem: str, row: str, found: Pipelines, project: Project, files: list[Path]
+    stem: str, row: str, found: Pipelines, project: Project, files: list[Path], task: str | None
 ) -> tuple[Plan | None, list[SpecError]]:
     assert found.reuse is not None
     pipeline = f"{stem}.{row}"
@@ -119,7 +127,7 @@ def _row(
         message = f'"{pipeline}" is longer than the {_MAX_STEM} characters of a pipeline\'s id'
         return None, [found.reuse.at_row(row, message, "shorten the row's name")]
     try:
-        return _pipeline(pipeline, found.sources(row), project, files)
+        return _pipeline(pipeline, found.sources(row), project, files, task)
     except SpecErrors as e:
         return None, list(e.errors)
 
@@ -144,7 +152,7 @@ def _told_by_row(reuse: Reuse, of_rows: dict[str, list[SpecError]]) -> list[Spec
 
 
 def _pipeline(
-    pipeline: str, sources: Sources, project: Project, files: list[Path]
+    pipeline: str, sources: Sources, project: Project, files: list[Path], task: str | None
 ) -> tuple[Plan | None, list[SpecError]]:
     from tidemill.checks import meaning
     from tidemill.checks import project as in_project
@@ -162,7 +170,7 @@ def _pipeline(
         files += settings.files_read(spec, project)
         found += settings.check(spec, sources, project)
         found += structure.check(spec, sources)
-        ran = steps.check(spec, sources, project)
+        ran = steps.check(spec, sources, project, task)
         found += ran.errors
         files += ran.files
         typed = ran.typed

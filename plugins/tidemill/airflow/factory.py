@@ -56,7 +56,7 @@ def build(
         from tidemill.airflow.own import Builder
 
         builder = Builder(project, lazy)
-    dag = SpecDag(**_dag_arguments(plan, dag_plan, builder))
+    dag = SpecDag(**_dag_arguments(plan, dag_plan, builder, whole=only is None))
     dag.spec_file = str(file)
     if builder is not None:
         builder.open(dag, dag_plan.groups)
@@ -79,11 +79,12 @@ def build(
     return dag
 
 
-def _dag_arguments(plan: Plan, dag_plan: DagPlan, builder: Builder | None) -> dict[str, Any]:
+def _dag_arguments(plan: Plan, dag_plan: DagPlan, builder: Builder | None, *, whole: bool) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "dag_id": dag_plan.dag_id,
         "description": plan.description.partition("\n")[0] or None,
-        "schedule": _schedule(dag_plan, builder),
+        # A task's process has no use for a schedule, whose classes it would have to import.
+        "schedule": _schedule(dag_plan, builder) if whole else None,
         "start_date": _instant(dag_plan.schedule.start),
         "end_date": _instant(dag_plan.schedule.end),
         "catchup": dag_plan.schedule.catchup,
@@ -95,7 +96,7 @@ def _dag_arguments(plan: Plan, dag_plan: DagPlan, builder: Builder | None) -> di
     if dag_plan.kind != "workflow":
         arguments["max_active_runs"] = 1
     if builder is not None:
-        arguments |= builder.of_dag(dag_plan, arguments)
+        arguments |= builder.of_dag(dag_plan, arguments, whole=whole)
     return arguments
 
 

@@ -112,7 +112,7 @@ def _import(path: Path, bundle: Path) -> tuple[list[DAG], tuple[SpecError, ...]]
     if context.dag_id is None:
         verdict = VerdictCache(project, SafetyCheck(project)).verdict(file, dags, content(file))
     else:
-        verdict = VerdictCache(project).verdict(file, dags, content(file), row_of(context.dag_id))
+        verdict = VerdictCache(project).verdict(file, dags, content(file), row_of(context.dag_id), context.task_id)
     # By the path that Airflow knows the file by, to which it compares a DAG's address.
     lazy = context.dag_id is None
     return list(dags_of(verdict, path, project, context.dag_id, context.task_id, lazy=lazy)), verdict.errors

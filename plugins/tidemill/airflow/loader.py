@@ -132,7 +132,7 @@ def _load_one(dags: Path, dag_id: str, task_id: str | None) -> dict[str, DAG]:
         _refuse_broken(Verdict(errors=tuple(twice.values())))
         raise BrokenSpecs(f"the spec of {dag_id} is gone: there is no {pipeline}.yaml below {dags}")
     file = files[0]
-    verdict = VerdictCache(project).verdict(file, dags, file.read_bytes(), row_of(dag_id))
+    verdict = VerdictCache(project).verdict(file, dags, file.read_bytes(), row_of(dag_id), task_id)
     _refuse_broken(verdict)
     built = {dag.dag_id: dag for dag in dags_of(verdict, file, project, dag_id, task_id)}
     if not built:
