@@ -226,6 +226,7 @@ def test_where_just_anything_is_taken_it_is_the_users_own() -> None:
 
     loose = {(s.__name__, n) for s in sections() for n, f in s.model_fields.items() if anything(f.rebuild_annotation())}
     of_steps = {("OperatorStep", "with_"), ("FunctionStep", "with_"), ("FunctionStep", "options")}
+    of_steps |= {(s, "params") for s in ("Single", "OperatorStep", "FunctionStep")}
     of_settings = {(s, "executor_config") for s in ("Settings", "Single", "OperatorStep", "FunctionStep")}
     of_places = {(s, "for_each") for s in ("Placed", "Single", "OperatorStep", "FunctionStep", "Group")}
     of_file = {(s, n) for s in ("Workflow", "Spec") for n in ("params", "user_defined_macros", "access_control")}
