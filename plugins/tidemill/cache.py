@@ -16,7 +16,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -181,6 +181,16 @@ def _state_of(name: str) -> list[int] | None:
     return [stat.st_mtime_ns, stat.st_size, stat.st_ino]
 
 
+def _times(folder: str) -> Iterator[int]:
+    """When the Python files below a folder were last changed."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".py"):
+                yield entry.stat().st_mtime_ns
+            elif entry.is_dir() and entry.name != "__pycache__":
+                yield from _times(entry.path)
+
+
 @cache
 def version_tag() -> str:
     """What a verdict depends on besides the files: the versions of Tidemill, Airflow and Python. Tidemill's own
@@ -191,8 +201,7 @@ def version_tag() -> str:
         airflow = version("apache-airflow-core")
     except PackageNotFoundError:
         airflow = "none"
-    package = Path(__file__).parent
-    newest = max(entry.stat().st_mtime_ns for entry in package.rglob("*.py"))
+    newest = max(_times(os.path.dirname(__file__)))
     # A provider that comes or goes changes what specs may name, and this folder's time.
     installed = os.stat(sysconfig.get_path("purelib")).st_mtime_ns
     return f"{__version__} {newest} {airflow} {sys.version_info[:3]} {installed}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 from functools import lru_cache
 
 from tidemill.errors import TidemillError
@@ -62,8 +63,11 @@ def _section(file: str, section: str, state: _State) -> dict[str, str]:
     # `state` is part of the key: an edit is seen without a restart.
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     try:
-        with open(file, encoding="utf-8") as lines:
-            parser.read_file(lines)
+        with open(file, encoding="utf-8") as opened:
+            text = opened.read()
+        # Airflow's file has thousands of lines, and every task's process would read all of them for these.
+        parts = re.split(r"^(?=\[)", text, flags=re.MULTILINE)
+        parser.read_string("".join(part for part in parts if part.startswith(f"[{section}]")), file)
     except (OSError, UnicodeDecodeError, configparser.Error) as e:
         reason = " ".join(str(e).split())
         raise TidemillError(f"{file} cannot be read as Airflow's configuration: {reason}") from None
