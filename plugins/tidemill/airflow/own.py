@@ -93,7 +93,7 @@ class Builder:
         )
         from airflow.sdk.definitions.taskgroup import MappedTaskGroup
 
-        values = self._reader(plan.parent).value(plan.expand)
+        values = self._reader(plan.parent).mapped_over(plan.expand)
         by_name = isinstance(values, Mapping)
         source: Any = DictOfListsExpandInput(values) if by_name else ListOfDictsExpandInput(values)
         group = MappedTaskGroup(expand_input=source, **arguments)
@@ -139,7 +139,7 @@ class Builder:
             arguments["trigger_rule"] = own.settings["trigger_rule"]
         if own.expand is None:
             return Placeholder(**arguments)
-        values = self._reader(plan.group).value(own.expand)
+        values = self._reader(plan.group).mapped_over(own.expand)
         # That it is mapped matters here, not over how much: instances are counted where the real task was built.
         return Placeholder.partial(**arguments).expand(
             stub=next(iter(values.values())) if isinstance(values, Mapping) else values
@@ -159,7 +159,7 @@ class Builder:
             make, given = named(own.target, "operator", self.project), {**settings, **arguments}
         if own.expand is None:
             return _operator(make(**given))
-        values = reader.value(own.expand)
+        values = reader.mapped_over(own.expand)
         partial = make.partial(**given)
         return _operator(partial.expand(**values) if isinstance(values, Mapping) else partial.expand_kwargs(values))
 

@@ -53,12 +53,21 @@ class Reader:
             made = named(value["$object"], "object", self.project)
             return made(*self.value(value.get("args", [])), **self.value(value.get("with", {})))
         if "$output" in value:
+            from tidemill.airflow.macros import Field, Result
+
             task, key = value["$output"]
-            output = self.tasks[task].output
-            return output if key is None else output[key]
+            return Result(self.tasks[task]) if key is None else Field(self.tasks[task], key)
         if "$each" in value:
             return self.mapped[value["$each"]]
         return {key: self.value(item) for key, item in value.items()}
+
+    def mapped_over(self, value: Value) -> Any:
+        """What a step or group is repeated for; Airflow wants its own reference to a task's output there."""
+        if isinstance(value, Mapping) and "$output" in value:
+            return self.tasks[value["$output"][0]].output
+        if isinstance(value, Mapping) and not _is_object(value):
+            return {key: self.mapped_over(item) for key, item in value.items()}
+        return self.value(value)
 
     def function(self, name: str) -> Any:
         """A function of the user's, by ``module:function``."""
@@ -78,6 +87,10 @@ class Reader:
             else:
                 found.append(Call(one["callback"], self.project, arguments))
         return found
+
+
+def _is_object(value: Mapping[str, Value]) -> bool:
+    return any(key.startswith("$") for key in value)
 
 
 class Call:

@@ -39,6 +39,8 @@ _DECORATED = {
 """The operator that each decorator makes, whose arguments the decorator takes."""
 _BY_DECORATOR = frozenset({"python_callable", "op_args", "op_kwargs", "bash_command"})
 """What a decorator gives its operator itself."""
+_AT_ONCE = 200
+"""Names that are looked at together, by one process: in a file of thousands of wrong ones, the first of them do."""
 _ON = ("on_execute", "on_success", "on_failure", "on_retry", "on_skipped")
 
 
@@ -81,11 +83,17 @@ def check(spec: Workflow, sources: Sources, project: Project, task: str | None =
     if not asked and not macros:
         return found
     look = Lookup(project, here=task is not None)
-    values = [one.arguments for one in asked] + [one.mapped for one in asked] + [macros]
-    nested = [pair for value in values for pair in named(value)]
-    look.prepare([*((one.name, one.use) for one in asked), *nested])
-    for one in asked:
-        _judge(one, look, sources, found)
+    nested = [*named(macros)]
+    look.prepare(nested)
+    for start in range(0, len(asked), _AT_ONCE):
+        some = asked[start : start + _AT_ONCE]
+        inside = [pair for one in some for value in (one.arguments, one.mapped) for pair in named(value)]
+        nested += inside
+        look.prepare([*((one.name, one.use) for one in some), *inside])
+        for one in some:
+            _judge(one, look, sources, found)
+        if len(found.errors) >= MAX_ERRORS:
+            break
     holder = Signature("user_defined_macros", parameters=tuple(Parameter(name, ANY) for name in macros))
     found.errors += check_arguments(holder, macros, ("user_defined_macros",), sources, look=look)
     if not found.errors:

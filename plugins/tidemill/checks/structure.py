@@ -120,7 +120,7 @@ def _node(node: Node, graph: Graph, spec: Workflow, sources: Sources) -> Iterato
     for value, path in templated(node):
         for reference, at, text in names_used(value, path):
             yield from _reference(reference, at, text, node, graph, spec, sources)
-    yield from _for_each(node, sources)
+    yield from _for_each(node, graph, sources)
     if isinstance(step, Group):
         return
     for key in ("inlets", "outlets"):
@@ -136,6 +136,10 @@ def _node(node: Node, graph: Graph, spec: Workflow, sources: Sources) -> Iterato
     if step.map_index_template is not None and not _is_mapped(node, graph):
         message = "nothing is repeated here that would need a name"
         yield sources.error((*node.path, "map_index_template"), message, "add `for_each:`, or remove it", key=True)
+    mapped = any(graph.nodes[group].step.for_each is not None for group in _around(node, graph))
+    if mapped and step.trigger_rule == "always":
+        message = "a step of a group that is repeated cannot run always"
+        yield sources.error((*node.path, "trigger_rule"), message, "e.g. all_done")
     if step.trigger_rule == "always" and isinstance(step.for_each, Mapping | str) and _from_output(step.for_each):
         message = "a step that is repeated for another one's result cannot run always"
         yield sources.error((*node.path, "trigger_rule"), message, "e.g. all_done")
@@ -200,16 +204,23 @@ def _around(node: Node, graph: Graph) -> Iterator[str]:
         at = graph.nodes[at].group
 
 
-def _for_each(node: Node, sources: Sources) -> Iterator[SpecError]:
+def _for_each(node: Node, graph: Graph, sources: Sources) -> Iterator[SpecError]:
     step, path = node.step, (*node.path, "for_each")
     given = step.for_each
     if given is None:
+        return
+    around = next((group for group in _around(node, graph) if graph.nodes[group].step.for_each is not None), None)
+    if around is not None:
+        hint = "go through both in the group: each with each"
+        yield sources.error(path, f'"{around}" around it is repeated already', hint, key=True)
         return
     hint = "a list, a mapping, or {{ steps.NAME }}"
     if isinstance(given, str):
         reference = alone(given)
         if reference is None or reference.name != "steps" or not reference.parts:
             yield sources.error(path, f'expected the result of a step, got "{given[:60]}"', "{{ steps.NAME }}")
+        else:
+            yield from _whole(reference, path, node, graph, sources)
         return
     if isinstance(given, list):
         keys = {frozenset(item) for item in given}
@@ -228,10 +239,22 @@ def _for_each(node: Node, sources: Sources) -> Iterator[SpecError]:
             reference = alone(value)
             if reference is None or reference.name != "steps" or not reference.parts:
                 yield sources.error(at, f'expected something to go through, got the text "{value[:60]}"', hint)
+            else:
+                yield from _whole(reference, at, node, graph, sources)
         elif not isinstance(value, list | Mapping):
             yield sources.error(at, "expected something to go through", hint)
         elif not value:
             yield sources.error(at, "there is nothing to go through", hint)
+
+
+def _whole(reference: Reference, path: Path, node: Node, graph: Graph, sources: Sources) -> Iterator[SpecError]:
+    """Airflow counts what a step returned as a whole, not what is in it."""
+    found = Names(graph, node.group).task(reference)
+    if found is not None and reference.parts[found[1] :]:
+        message = f"only the whole result of a step can be gone through, not its {reference.parts[found[1]]}"
+        yield sources.error(
+            path, message, f"let a step return it alone: {{{{ steps.{'.'.join(reference.parts[: found[1]])} }}}}"
+        )
 
 
 def _reference(
