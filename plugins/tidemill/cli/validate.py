@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,14 @@ def _judged(files: list[Path], place: Place) -> Iterator[tuple[Path, Verdict]]:
     known = {file for file, _ in find(place.dags)} | set(files)
     twice = duplicates(sorted(known), root)
     for file in files:
-        verdict = Verdict(errors=(twice[file],)) if file in twice else judge(file, place.dags, place.project)
-        yield file, replace(verdict, errors=tuple(_from_here(error, root) for error in verdict.errors))
+        yield file, verdict_on(file, place, twice)
+
+
+def verdict_on(file: Path, place: Place, twice: Mapping[Path, SpecError]) -> Verdict:
+    """The verdict on one spec file; ``twice``: those that share their name with another one."""
+    verdict = Verdict(errors=(twice[file],)) if file in twice else judge(file, place.dags, place.project)
+    root = place.project.root
+    return replace(verdict, errors=tuple(_from_here(error, root) for error in verdict.errors))
 
 
 def _from_here(error: SpecError, root: Path) -> SpecError:

@@ -1,0 +1,200 @@
+"""What answers a task in place of Airflow's supervisor: results, connections and variables of a test."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tidemill.project import Project
+
+if TYPE_CHECKING:
+    from tidemill.testing.dag import Dag, Task
+    from tidemill.testing.step import World
+
+_RESULT = "return_value"
+
+
+class Supervisor:
+    """Answers what the task of one step asks, and keeps what it tells.
+
+    Values go through Airflow's own serialization, so that the step gets them as it would in a run.
+    """
+
+    def __init__(self, dag: Dag, task: Task, world: World) -> None:
+        self._dag = dag
+        self._task = task
+        self._world = world
+        self.missing: str | None = None
+        self.pushed: dict[str, Any] = {}
+        self.skips: list[str] = []
+        self.triggered: list[dict[str, Any]] = []
+        self.variables: dict[str, str] = {}
+
+    def send(self, msg: Any) -> Any:
+        """Answer a message of Airflow's task runner."""
+        from airflow.sdk.execution_time import comms
+
+        answer = getattr(self, f"_{type(msg).__name__}", None)
+        if answer is not None:
+            return answer(msg)
+        if type(msg).__name__.startswith("Get"):
+            return comms.ErrorResponse(detail={"message": f"a step under test has no {type(msg).__name__[3:]}"})
+        return comms.OKResponse(ok=True)
+
+    async def asend(self, msg: Any) -> Any:
+        """As ``send``, for code that awaits."""
+        return self.send(msg)
+
+    def _output(self, task_id: str, key: str) -> Any:
+        """The result of another step, or one of its fields, as Airflow keeps it; ``None`` if it has none."""
+        if task_id == self._task.id:
+            return None
+        if task_id not in self._world.outputs:
+            self.missing = (
+                f'"{self._task.id}" ({self._task.place}) asks for the result of "{task_id}": give one, '
+                f"outputs={{{task_id!r}: …}}, or None for a step that had none"
+            )
+            raise LookupError(self.missing)
+        value = self._world.outputs[task_id]
+        if key == _RESULT or value is None:
+            return value
+        try:
+            return value[key]
+        except (KeyError, TypeError, IndexError):
+            self.missing = (
+                f'"{self._task.id}" ({self._task.place}) asks for "{key}" of the result of "{task_id}", which '
+                f"outputs gives as {value!r:.200}"
+            )
+            raise LookupError(self.missing) from None
+
+    def _all(self, task_id: str, key: str) -> list[Any]:
+        """The results of all instances of a step."""
+        value = self._output(task_id, key if not self._is_mapped(task_id) else _RESULT)
+        if value is None:
+            return []
+        if not self._is_mapped(task_id):
+            return [_stored(value)]
+        if not isinstance(value, list | tuple):
+            self.missing = f'"{task_id}" is mapped: outputs must give the list of its results, got {value!r:.200}'
+            raise LookupError(self.missing)
+        return [_stored(item if key == _RESULT else item[key]) for item in value]
+
+    def _is_mapped(self, task_id: str) -> bool:
+        """Whether this step sees several instances of that one: not if both are in one instance of a group."""
+        other = self._dag.task(task_id)
+        own = next(task for task in self._dag.plan.tasks if task.task_id == task_id).own
+        if own is not None and own.expand is not None:
+            return True
+        return other.mapped and not self._share_a_mapped_group(task_id)
+
+    def _share_a_mapped_group(self, task_id: str) -> bool:
+        mapped = [group.group_id for group in self._dag.plan.groups if group.expand is not None]
+        return any({task_id, self._task.id} <= self._dag.members(group) for group in mapped)
+
+    def _GetXCom(self, msg: Any) -> Any:  # noqa: N802 - named as the messages are
+        from airflow.sdk.execution_time.comms import XComResult
+
+        value = self._output(msg.task_id, msg.key)
+        return XComResult(key=msg.key, value=None if value is None else _stored(value))
+
+    def _GetXComCount(self, msg: Any) -> Any:  # noqa: N802
+        from airflow.sdk.execution_time.comms import XComCountResponse
+
+        return XComCountResponse(len=len(self._all(msg.task_id, msg.key)))
+
+    def _GetXComSequenceItem(self, msg: Any) -> Any:  # noqa: N802
+        from airflow.sdk.execution_time.comms import ErrorResponse, XComSequenceIndexResult
+
+        found = self._all(msg.task_id, msg.key)
+        try:
+            return XComSequenceIndexResult(root=found[msg.offset])
+        except IndexError:
+            return ErrorResponse()
+
+    def _GetXComSequenceSlice(self, msg: Any) -> Any:  # noqa: N802
+        from airflow.sdk.execution_time.comms import XComSequenceSliceResult
+
+        return XComSequenceSliceResult(root=self._all(msg.task_id, msg.key)[msg.start : msg.stop : msg.step])
+
+    def _SetXCom(self, msg: Any) -> Any:  # noqa: N802
+        from airflow.sdk.execution_time.comms import OKResponse
+        from airflow.sdk.serde import deserialize
+
+        self.pushed[msg.key] = deserialize(msg.value)
+        return OKResponse(ok=True)
+
+    def _SkipDownstreamTasks(self, msg: Any) -> Any:  # noqa: N802
+        from airflow.sdk.execution_time.comms import OKResponse
+
+        self.skips += [task if isinstance(task, str) else task[0] for task in msg.tasks]
+        return OKResponse(ok=True)
+
+    def _TriggerDagRun(self, msg: Any) -> Any:  # noqa: N802
+        from airflow.sdk.execution_time.comms import OKResponse
+
+        self.triggered.append({"dag_id": msg.dag_id, "conf": dict(msg.conf or {})})
+        return OKResponse(ok=True)
+
+    def _GetDagRunState(self, msg: Any) -> Any:  # noqa: N802
+        from airflow.sdk.execution_time.comms import DagRunStateResult
+
+        return DagRunStateResult(state="success")
+
+    def _PutVariable(self, msg: Any) -> Any:  # noqa: N802
+        from airflow.sdk.execution_time.comms import OKResponse
+
+        self.variables[msg.key] = msg.value
+        return OKResponse(ok=True)
+
+    def _GetVariable(self, msg: Any) -> Any:  # noqa: N802
+        from airflow.sdk.exceptions import ErrorType
+        from airflow.sdk.execution_time.comms import ErrorResponse, VariableResult
+
+        if msg.key in self.variables:
+            return VariableResult(key=msg.key, value=self.variables[msg.key])
+        return ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND)
+
+    def _GetConnection(self, msg: Any) -> Any:  # noqa: N802
+        from airflow.sdk.exceptions import ErrorType
+        from airflow.sdk.execution_time.comms import ErrorResponse
+
+        return ErrorResponse(error=ErrorType.CONNECTION_NOT_FOUND)
+
+    def _GetTICount(self, msg: Any) -> Any:  # noqa: N802
+        from airflow.sdk.execution_time.comms import TICount
+
+        return TICount(count=1)
+
+
+def _stored(value: Any) -> Any:
+    from airflow.sdk.serde import serialize
+
+    return serialize(value)
+
+
+@contextmanager
+def in_place(supervisor: Supervisor, world: World, project: Project) -> Iterator[None]:
+    """The supervisor, the connections, the variables and the project's code in place of the world, for a while."""
+    from airflow.sdk.execution_time import task_runner
+
+    from tidemill.testing.environment import airflow_variables
+
+    environment, path = dict(os.environ), list(sys.path)
+    had, before = hasattr(task_runner, "SUPERVISOR_COMMS"), getattr(task_runner, "SUPERVISOR_COMMS", None)
+    os.environ.update(airflow_variables(world.connections, world.variables))
+    if str(project.root) not in sys.path:
+        sys.path.insert(0, str(project.root))
+    task_runner.SUPERVISOR_COMMS = supervisor  # type: ignore[attr-defined] # Airflow sets it in each task's process
+    try:
+        yield
+    finally:
+        if had:
+            task_runner.SUPERVISOR_COMMS = before  # type: ignore[attr-defined] # as above
+        else:
+            del task_runner.SUPERVISOR_COMMS  # type: ignore[attr-defined] # as above
+        sys.path[:] = path
+        os.environ.clear()
+        os.environ.update(environment)
