@@ -9,17 +9,20 @@ from tidemill.records import DataVersion, ModelVersion, Reference, Run
 from tidemill.steps.code import git_commit
 from tidemill.steps.context import StepContext, StepError
 from tidemill.steps.ledger_io import record
+from tidemill.steps.owner import check_owner
 
 
 def run(ctx: StepContext) -> ModelVersion:
     """Register the run's model; the same run is the same version, however often this is tried.
 
     Raises:
-        StepError: MLflow cannot be reached (``retry``), or refuses.
+        StepError: the model is another pipeline's; MLflow cannot be reached (``retry``), or refuses.
     """
     from tidemill.tools.mlflow import open_mlflow
 
     trained, data, reference = ctx.result(Run), ctx.result(DataVersion), ctx.result(Reference)
+    with ctx.open_ledger() as ledger:
+        check_owner(ledger, ctx)
     mlflow = open_mlflow(ctx.connections, ctx.project)
     profile = Path(reference.path)
     if not profile.is_file():

@@ -28,6 +28,7 @@ from tidemill.records import AsOf, Decision
 from tidemill.spec import units
 from tidemill.steps.context import StepContext, StepSkipped
 from tidemill.steps.ledger_io import read, record, run_key
+from tidemill.steps.owner import check_owner
 
 if TYPE_CHECKING:
     from tidemill.ledger import Entry, Ledger
@@ -43,11 +44,12 @@ def run(ctx: StepContext) -> Decision:
 
     Raises:
         StepSkipped: the decision is no; its reasons are the message.
-        StepError: ``min_rows`` is asked for, and the source cannot be read.
+        StepError: the model is another pipeline's; ``min_rows`` is asked for, and the source cannot be read.
     """
     with ctx.open_ledger() as ledger:
         decision = _recorded(ledger, ctx)
         if decision is None:
+            check_owner(ledger, ctx)  # before there is an entry: what is refused at `register` was trained in vain
             rows = _training_rows(ctx)
             decision = _decide_once(ledger, ctx, rows)
     if decision.decision == "no":
@@ -77,7 +79,7 @@ def _decide_once(ledger: Ledger, ctx: StepContext, rows: int | None) -> Decision
 
 
 def _of_pipeline(entries: Sequence[Entry], ctx: StepContext) -> list[Entry]:
-    """What counts for this pipeline's policy: several pipelines may share one model and its ledger."""
+    """What counts for this pipeline's policy: a model may have been made by another one, of an earlier name."""
     return [e for e in entries if e.body.get("pipeline") == ctx.pipeline]
 
 
