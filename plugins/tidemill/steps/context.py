@@ -96,7 +96,18 @@ class StepContext:
         raise StepError(f"{self.task_id}: no {kind.kind} of this run; has its task run?")
 
     def scratch(self, name: str) -> Path:
-        """A folder of this run's own, made if needed: ``<state>/runs/<dag>/<run>/<name>``."""
+        """A folder of this run's own, made if needed: ``<state>/runs/<dag>/<run>/<name>``.
+
+        Raises:
+            StepError: it cannot be made (``retry``).
+        """
         path = self.project.run_folder(self.dag_id, self.run_id) / name
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise StepError(
+                f"the run's folder {path} cannot be made: {e.strerror}. Make that possible, or set TIDEMILL_STATE to "
+                "another folder; then run this task again.",
+                retry=True,
+            ) from e
         return path
