@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,6 +15,8 @@ import pytest
 from tests.command_line import CommandLine
 from tests.mlflow_store import copy_store, store_template  # noqa: F401 - a fixture
 from tests.spec.test_load import BASE
+from tidemill.cli.local_stack import LocalStack, birth_of, servers_file
+from tidemill.cli.registry import mlflow_of
 from tidemill.ledger import Ledger, open_ledger
 from tidemill.project import Project
 
@@ -134,6 +138,46 @@ def test_an_altered_log_is_told_of_and_fails(root: Path, told: Callable[[], None
     assert said.err.startswith("tidemill: ")
     assert "verified" not in said.out
     assert tidemill("history", "flights", "--verify", "--json").json["problems"]
+
+
+def test_an_entry_that_cannot_be_read_is_told_of(root: Path, told: Callable[[], None], tidemill: CommandLine) -> None:
+    told()
+    with sqlite3.connect(root / ".tidemill" / "ledger.db") as database:
+        database.execute("update tidemill_ledger set payload = cast('{' as blob) where seq = 3")
+    for arguments in (["history", "flights", "--verify"], ["history", "flights"]):
+        said = tidemill(*arguments, cwd=root)
+        assert said.code == 1
+        assert "was altered: Entry 3 was changed" in said.err
+        assert "Restore it from a backup." in said.err
+
+
+def test_while_the_local_server_runs_it_is_asked_for_the_registry(
+    root: Path, tidemill: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = root / ".tidemill"
+    LocalStack("http://127.0.0.1:1", "http://127.0.0.1:2", password="x").note(state)
+    local = f"sqlite:///{state / 'mlflow' / 'mlflow.db'}"
+    assert mlflow_of(project(root)).uri == local
+    for birth, uri in (("another process", local), (birth_of(os.getpid()), "http://127.0.0.1:2")):
+        servers = [
+            {"name": "scheduler", "pid": 1, "birth": "x"},
+            {"name": "mlflow", "pid": os.getpid(), "birth": birth},
+        ]
+        servers_file(state).write_text(json.dumps({"servers": servers}))
+        assert mlflow_of(project(root)).uri == uri
+    monkeypatch.setenv("AIRFLOW_CONN_TIDEMILL_MLFLOW", "http://mlflow.example.com:5000")
+    assert mlflow_of(project(root)).uri == "http://mlflow.example.com:5000"
+
+
+def test_a_state_folder_that_is_named_is_looked_at_and_not_what_connections_name(
+    root: Path, told: Callable[[], None], tidemill: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told()
+    monkeypatch.setenv("AIRFLOW_CONN_TIDEMILL_LEDGER", f"sqlite:///{root / 'elsewhere.db'}")
+    with ledger(root, "other") as opened:
+        opened.append("trial", "decision", body(decision="no", why=["a"]), as_of=BEGIN, key="d/1")
+    assert tidemill("history", "trial", "--state", "other", cwd=root).code == 0
+    assert "elsewhere.db" in tidemill("history", "flights", cwd=root).err
 
 
 def test_a_model_that_nobody_knows(root: Path, told: Callable[[], None], tidemill: CommandLine) -> None:

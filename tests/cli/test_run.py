@@ -10,6 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tidemill.cli.local_stack import LocalStack, birth_of, password_file, servers_file, write_private
+from tidemill.cli.locate import UsageProblem
+from tidemill.cli.run import _choose_servers
+from tidemill.project import Project
+
 pytestmark = pytest.mark.slow
 
 
@@ -24,8 +29,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def _tidemill(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _tidemill(root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "TIDEMILL", "MLFLOW"))}
+    clean |= environment
     command = [sys.executable, "-m", "tidemill.cli.main", *arguments]
     return subprocess.run(
         command, cwd=root, env=clean, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240, check=False
@@ -83,13 +89,50 @@ def test_a_failing_function_is_told_without_a_stack_trace(project: Path) -> None
     assert 'File "' + str(Path(sys.prefix)) not in done.stderr
 
 
+def test_a_folder_that_cannot_be_written_is_told_without_a_stack_trace(project: Path) -> None:
+    (project / "file").write_text("no folder")
+    done = _tidemill(project, "run", "dags/churn.yaml", TIDEMILL_STATE=str(project / "file" / "state"))
+    assert done.returncode == 1
+    assert "cannot write to" in done.stderr
+    assert "TIDEMILL_STATE" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_for_trying_out_keeps_away_from_the_servers_of_the_environment(project: Path) -> None:
+    nowhere = {"AIRFLOW_CONN_TIDEMILL_LEDGER": "mysql://nowhere/x", "AIRFLOW_CONN_TIDEMILL_MLFLOW": "ftp://nowhere"}
+    done = _tidemill(project, "run", "dags/churn.yaml", "--dag", "monitor", "--as-of", "2025-09-01", **nowhere)
+    assert done.returncode == 0, done.stderr
+    live = _tidemill(project, "run", "dags/churn.yaml", "--dag", "monitor", "--live", **nowhere)
+    assert live.returncode == 1
+    assert "the ledger needs postgres or sqlite" in live.stderr
+
+
+def test_a_live_run_wants_the_server_that_hands_out_the_projects_models(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, name = project / "stack-state", "AIRFLOW_CONN_TIDEMILL_MLFLOW"
+    monkeypatch.setenv(name, "")
+    monkeypatch.delenv(name)
+    of_the_project = Project(project, state)
+    _choose_servers(of_the_project, live=True)
+    assert name not in os.environ  # no server ever had this state: the store is a file
+    LocalStack("http://127.0.0.1:1", "http://127.0.0.1:2", password="x").note(state)
+    write_private(password_file(state), json.dumps({"admin": "x"}))
+    with pytest.raises(UsageProblem, match="is down; `make run` starts it"):
+        _choose_servers(of_the_project, live=True)
+    mlflow = {"name": "mlflow", "pid": os.getpid(), "birth": birth_of(os.getpid())}
+    servers_file(state).write_text(json.dumps({"servers": [mlflow]}))
+    _choose_servers(of_the_project, live=True)
+    assert os.environ[name] == "http://127.0.0.1:2"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["run", "dags/nothing.yaml"], "there is no dags/nothing.yaml"),
         (["run", "dags"], "is a folder"),
         (["run", "dags/churn.yaml", "--approve", "--reject"], "exclude each other"),
-        (["run", "dags/churn.yaml", "--dag", "scoring"], 'there is no DAG "scoring"'),
+        (["run", "dags/churn.yaml", "--dag", "scoring"], "churn has no scoring"),
     ],
 )
 def test_misuse_is_told(project: Path, arguments: list[str], said: str) -> None:

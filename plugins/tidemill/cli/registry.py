@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidemill.cli.locate import UsageProblem, place_of
-from tidemill.ledger import Entry, Ledger, open_ledger
+from tidemill.ledger import Entry, Ledger, LedgerError, open_ledger
 from tidemill.platforms.ports import Connection, Connections
 from tidemill.project import Project
 from tidemill.spec.errors import suggest
@@ -28,8 +28,13 @@ class NoConnections:
         return None
 
 
-def connections() -> Connections:
-    """Airflow's connections where the environment names any or an Airflow home, else none."""
+def connections(project: Project) -> Connections:
+    """Airflow's connections where the environment names any or an Airflow home, else none.
+
+    They belong to the project's own state folder: another one that is named holds all of what it is about.
+    """
+    if project.state.resolve() != Project.of(project.root / "dags").state.resolve():
+        return NoConnections()
     if "AIRFLOW_HOME" in os.environ or any(name.startswith("AIRFLOW_CONN_TIDEMILL_") for name in os.environ):
         from tidemill.airflow.connections import AirflowConnections
 
@@ -41,24 +46,37 @@ def ledger_of(project: Project) -> Ledger:
     """The ledger that the project's runs write to."""
     from tidemill.airflow.connections import LEDGER, url_of
 
-    connection = connections().get(LEDGER)
+    connection = connections(project).get(LEDGER)
     return open_ledger(url_of(connection) if connection else f"sqlite:///{project.state / 'ledger.db'}")
 
 
 def mlflow_of(project: Project) -> Mlflow:
     """The registry that the project's runs write to."""
-    from tidemill.tools.mlflow import open_mlflow
+    from tidemill.cli.local_stack import LocalStack
+    from tidemill.tools.mlflow import Mlflow, open_mlflow
+    from tidemill.tools.mlflow_calls import CONNECTION
 
-    return open_mlflow(connections(), project)
+    known = connections(project)
+    # While a server has the local store open, it is asked and not passed by.
+    served = LocalStack.mlflow_up(project.state) if known.get(CONNECTION) is None else None
+    return Mlflow(served, project) if served else open_mlflow(known, project)
 
 
 def entries_of(ledger: Ledger, model: str) -> list[Entry]:
     """A model's entries.
 
     Raises:
-        UsageProblem: the ledger does not know the model.
+        UsageProblem: the ledger does not know the model, or holds what cannot be read.
     """
-    found = ledger.entries(model)
+    try:
+        found = ledger.entries(model)
+    except LedgerError as e:
+        problems = [problem.text for problem in ledger.verify(model)]
+        if not problems:
+            raise
+        raise UsageProblem(
+            f"the ledger at {ledger.place} was altered: {' '.join(problems)} Restore it from a backup."
+        ) from e
     if not found:
         models = ledger.models()
         near = suggest(model, models)

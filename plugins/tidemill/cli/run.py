@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from tidemill.cli.local_stack import LocalStack
 from tidemill.cli.locate import Place, UsageProblem
 from tidemill.discovery import row_of
 from tidemill.plan.model import DagPlan, Plan
@@ -23,6 +24,8 @@ from tidemill.spec.scalars import plain
 Answer = Literal["Approve", "Reject"]
 WAITING = 3
 """The exit code when a person's answer is needed and there is nobody to ask."""
+
+_MLFLOW, _LEDGER = "AIRFLOW_CONN_TIDEMILL_MLFLOW", "AIRFLOW_CONN_TIDEMILL_LEDGER"
 
 _LOADER = """\
 \"\"\"Made by `tidemill run`: an Airflow DAG file with the DAGs of one spec.\"\"\"
@@ -51,14 +54,15 @@ def run(plan: Plan, dag_plan: DagPlan, file: Path, place: Place, options: Option
     """Run one DAG of a pipeline to its end, and tell what became of it.
 
     Raises:
-        UsageProblem: Airflow's own files cannot be set up.
+        UsageProblem: Airflow's own files cannot be written; the project's MLflow server is down.
     """
     project = scratch_project(place.project, plan, live=options.live)
+    _choose_servers(project, live=options.live)
     home = project.state / "airflow-run"
     row = row_of(dag_plan.dag_id)
     _configure(home, file, place, project, row)
     log = home / "last-run.log"
-    with _quiet(log) as console:
+    with _writable(home), _quiet(log) as console:
         show = _Progress(console, dag_plan)
         with show.during("starting Airflow in this process"):
             dag = _prepare(home, file, place, dag_plan.dag_id, row)
@@ -118,15 +122,31 @@ def scratch_project(project: Project, plan: Plan, *, live: bool) -> Project:
     return project if live else Project(project.root, project.state / "try" / plan.pipeline)
 
 
+def _choose_servers(project: Project, *, live: bool) -> None:
+    """A run of the project's own goes to its servers; one for trying out keeps away from them.
+
+    Raises:
+        UsageProblem: MLflow's server of this project keeps its artifacts, and it is not running.
+    """
+    if not live:
+        for name in (_MLFLOW, _LEDGER):
+            os.environ.pop(name, None)
+        return
+    if _MLFLOW in os.environ or LocalStack.read(project.state) is None:
+        return
+    served = LocalStack.mlflow_up(project.state)
+    if served is None:
+        raise UsageProblem("the MLflow server that hands out this project's models is down; `make run` starts it")
+    os.environ[_MLFLOW] = served
+
+
 def _configure(home: Path, file: Path, place: Place, project: Project, row: str | None) -> None:
     """Set Airflow up by the environment, before it is imported."""
     dags = home / "dags"
-    try:
+    with _writable(home):
         dags.mkdir(parents=True, exist_ok=True)
         (home / "plugins").mkdir(exist_ok=True)
         (dags / "pipeline_dag.py").write_text(_LOADER.format(file=str(file), dags=str(place.dags), row=row))
-    except OSError as e:
-        raise UsageProblem(f"cannot write to {home}: {e.strerror}; set TIDEMILL_STATE to a folder that can be") from e
     os.environ.update(
         {
             "TIDEMILL_ROOT": str(project.root),
@@ -141,12 +161,27 @@ def _configure(home: Path, file: Path, place: Place, project: Project, row: str 
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__DAG_DISCOVERY_SAFE_MODE": "False",
             "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=30",
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         }
     )
     if str(project.root) not in sys.path:
         sys.path.insert(0, str(project.root))
+
+
+@contextmanager
+def _writable(home: Path) -> Iterator[None]:
+    """Airflow's files and database are ours to make; that they cannot be written is told as the user's own matter."""
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        yield
+    except (OSError, DBAPIError) as e:
+        why = (e.strerror or e) if isinstance(e, OSError) else e.orig
+        raise UsageProblem(
+            f"cannot write to {home}: {why}. Is the disk full, or the folder read-only? Make room, or set "
+            "TIDEMILL_STATE to a folder that can be written; then run this again"
+        ) from e
 
 
 def _prepare(home: Path, file: Path, place: Place, dag_id: str, row: str | None) -> Any:
@@ -283,28 +318,40 @@ class _Approver(threading.Thread):
         self._over.set()
 
     def run(self) -> None:
+        from sqlalchemy.exc import OperationalError
+
+        answer = self._answer
         while not self._over.wait(0.3):
-            detail = self._open_detail()
-            if detail is None:
-                continue
+            try:
+                detail = self._open_detail()
+                if detail is None:
+                    continue
+                if answer is None and sys.stdin.isatty():
+                    answer = self._show.ask(detail.subject, detail.body or "")
+                if answer is None:
+                    self._outcome.waiting = True
+                    _thread.interrupt_main()
+                    return
+                self._submit(detail, answer)
+            except OperationalError:
+                continue  # the run itself was writing to the database: once more
             answer = self._answer
-            if answer is None and sys.stdin.isatty():
-                answer = self._show.ask(detail.subject, detail.body or "")
-            if answer is None:
-                self._outcome.waiting = True
-                _thread.interrupt_main()
-                return
-            self._submit(detail, answer)
 
     def _open_detail(self) -> Any:
         from airflow.models.hitl import HITLDetail
         from airflow.models.taskinstance import TaskInstance
         from airflow.utils.session import create_session
+        from airflow.utils.state import TaskInstanceState
         from sqlalchemy import select
 
-        # An earlier run that nobody answered may still be waiting in the same database.
+        # An earlier run that nobody answered may still be waiting in the same database. And a task asks before it
+        # is parked: an answer in between would be written over by its parking, and nobody would ask again.
         asked = select(HITLDetail).join(TaskInstance, TaskInstance.id == HITLDetail.ti_id)
-        asked = asked.where(HITLDetail.responded_at.is_(None), TaskInstance.run_id == self._outcome.run_id)
+        asked = asked.where(
+            HITLDetail.responded_at.is_(None),
+            TaskInstance.run_id == self._outcome.run_id,
+            TaskInstance.state == TaskInstanceState.AWAITING_INPUT,
+        )
         with create_session() as session:
             found = session.scalar(asked)
             if found is not None:

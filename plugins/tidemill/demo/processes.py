@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from tidemill.cli import local_stack
+
 
 @dataclass(frozen=True)
 class Server:
@@ -112,16 +114,7 @@ def birth_of(pid: int) -> str | None:
     child = _CHILDREN.get(pid)
     if child is not None and child.poll() is not None:
         return None
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            fields = file.read().rpartition(")")[2].split()
-    except FileNotFoundError:
-        return None if os.path.isdir("/proc/self") else _birth_elsewhere(pid)
-    except (OSError, ProcessLookupError):
-        return None
-    # proc(5): the state is field 3, the start in clock ticks since boot field 22; unlike a time of day it does
-    # not move when the clock is set.
-    return None if fields[0] in "ZX" else f"{_boot()}/{fields[19]}"
+    return local_stack.birth_of(pid)
 
 
 def last_lines(log: Path, count: int = 15) -> str:
@@ -139,26 +132,8 @@ def _decode(file: IO[bytes]) -> list[str]:
     return [line for line in file.read().decode("utf-8", errors="replace").splitlines() if line.strip()]
 
 
-def _birth_elsewhere(pid: int) -> str | None:
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        ended = process.status() == psutil.STATUS_ZOMBIE
-        return None if ended else f"{_boot()}/{process.create_time():.2f}"
-    except psutil.Error:
-        return None
-
-
-def _boot() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return "boot"
-
-
 def _same_boot(birth: str) -> bool:
-    return birth.rpartition("/")[0] == _boot()
+    return birth.rpartition("/")[0] == local_stack.boot()
 
 
 def _session_of(pid: int) -> int | None:

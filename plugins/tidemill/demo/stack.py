@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from tidemill.cli.local_stack import LocalStack, write_private
+from tidemill.cli.local_stack import LocalStack, servers_file, write_private
 from tidemill.demo import processes
 from tidemill.demo.processes import Server
 from tidemill.demo.settings import environment, password
@@ -70,7 +70,7 @@ class Stack:
         self._say = say
         self._extra = dict(extra or {})
         self._folder = project.state / "stack"
-        self._noted = self._folder / "servers.json"
+        self._noted = servers_file(project.state)
 
     def log(self, name: str) -> Path:
         """The log of one server."""
