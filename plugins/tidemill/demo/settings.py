@@ -54,6 +54,10 @@ def _airflow(project: Project, stack: LocalStack, home: Path, reparse: float) ->
             "parallelism": 4,
             "load_examples": False,
             "dags_are_paused_at_creation": False,
+            # A step whose process was killed, or whose server was away, is tried once more: each goes on where it was.
+            # A mistake of the user's is not: its step says that trying again cannot help.
+            "default_task_retries": 1,
+            "default_task_retry_delay": 10,
             # An import error in the UI is the text of `tidemill validate`, and little before it.
             "dagbag_import_error_traceback_depth": 0,
             # With the default, 30 s, a spec that was edited twice would run with the tasks of its first edit.
