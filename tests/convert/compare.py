@@ -26,7 +26,8 @@ _PLACES = ("fileloc", "relative_fileloc", "_processor_dags_folder")
 
 @dataclass
 class Result:
-    """One DAG: ``equal``, ``differs``, ``not converted`` or ``does not run`` (with dag-factory), and why."""
+    """One DAG: ``equal``; ``explained``, where the conversion tells what differs; ``differs``; ``not converted``; or
+    ``does not run`` with dag-factory; and why."""
 
     file: str
     dag_id: str
@@ -50,12 +51,13 @@ def compare(file: Path, root: Path, dags: Path) -> Iterator[Result]:
         yield Result(file.name, "", "not converted", [str(e).strip().splitlines()[0]])
         return
     for note in notes:
-        yield Result(file.name, note.path, "not converted", [note.message])
+        if note.lost:
+            yield Result(file.name, note.path, "not converted", [note.message])
     for one in made:
         ours = _ours(one, folder, project)
         try:
             theirs = _theirs(file, one.dag_id, dags)
-        except Exception as e:  # whatever dag-factory or Airflow makes of it
+        except Exception as e:  # noqa: BLE001 - whatever dag-factory or Airflow makes of it
             first = f"{type(e).__name__}: {e}".strip().splitlines()[0][:160]
             also = [] if isinstance(ours, dict) else [f"spec: {ours}"]
             yield Result(file.name, one.dag_id, "does not run", [first, *also])
@@ -64,7 +66,11 @@ def compare(file: Path, root: Path, dags: Path) -> Iterator[Result]:
             yield Result(file.name, one.dag_id, "not converted", [ours])
             continue
         found = list(differences(theirs, ours))
-        yield Result(file.name, one.dag_id, "differs" if found else "equal", found)
+        reasons = [
+            *dict.fromkeys(note.message for note in one.notes if note.lost or "hands a function" in note.message)
+        ]
+        verdict = "equal" if not found else "explained" if reasons else "differs"
+        yield Result(file.name, one.dag_id, verdict, [*found, *(reasons if found else ())])
 
 
 def _ours(made: Any, folder: Path, project: Any) -> dict[str, Any] | str:
@@ -96,7 +102,30 @@ def _theirs(file: Path, dag_id: str, dags: Path) -> dict[str, Any]:
 def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> Iterator[str]:
     """What differs in what is stored of two DAGs, but for the marks that each factory leaves on its own."""
     left, right = _normal(theirs), _normal(ours)
+    _leave_out_implied(left["tasks"], right["tasks"])
     yield from _diff(left, right, "")
+
+
+def _leave_out_implied(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Take dag-factory's edges away that others of the same DAG imply: it puts a group after a task before it knows
+    which of the group's tasks are its first ones, as the order of the file has it."""
+    for name, task in theirs.items():
+        kept = set(ours.get(name, {}).get("downstream_task_ids", ()))
+        for more in set(task.get("downstream_task_ids", ())) - kept:
+            if any(_leads(theirs, other, more) for other in kept):
+                task["downstream_task_ids"] = [one for one in task["downstream_task_ids"] if one != more]
+
+
+def _leads(tasks: dict[str, Any], start: str, end: str) -> bool:
+    open_ends, seen = [start], set()
+    while open_ends:
+        at = open_ends.pop()
+        if at == end:
+            return True
+        if at not in seen:
+            seen.add(at)
+            open_ends += tasks.get(at, {}).get("downstream_task_ids", ())
+    return False
 
 
 def _normal(stored: dict[str, Any]) -> dict[str, Any]:
@@ -110,8 +139,7 @@ def _normal(stored: dict[str, Any]) -> dict[str, Any]:
     dag.pop("default_args", None)
     # Stored where it is not the start date's, and used for schedules alone, which have their own.
     dag.pop("timezone", None)
-    params = {name: value for name, value in dag.get("params") or ()}
-    dag["params"] = {name: _param(value) for name, value in params.items()}
+    dag["params"] = {name: _param(value) for name, value in dag.get("params") or ()}
     bounds = {key: dag.pop(key, None) for key in ("start_date", "end_date")}
     dag["tasks"] = {str(task["__var"]["task_id"]): _task(task, dag["params"], bounds) for task in dag["tasks"]}
     return dag
@@ -124,6 +152,9 @@ def _task(task: dict[str, Any], params: dict[str, Any], bounds: dict[str, Any]) 
         value[key] = value.get(key) or of_dag
     if value["start_date"] == _NO_START:
         value["start_date"] = None
+    # Airflow reads true as the factor 2.
+    if value.get("retry_exponential_backoff") is True:
+        value["retry_exponential_backoff"] = 2.0
     # A spec's tasks take the DAG's params from the DAG, and do not store them once more.
     own = {name: _param(param) for name, param in value.pop("params", None) or ()}
     value["params"] = {name: param for name, param in own.items() if params.get(name) != param}

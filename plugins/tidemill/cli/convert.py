@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tidemill.cli.locate import UsageProblem, existing, place_of
+from tidemill.cli.locate import Place, UsageProblem, existing, place_of
 from tidemill.convert.model import Converted, Note
+from tidemill.project import Project
 from tidemill.spec.errors import SpecError, SpecErrors
 from tidemill.spec.load import shown_as
 
@@ -50,10 +51,12 @@ def convert_files(files: list[Path], to: Path | None, *, force: bool) -> Outcome
         if existing(file).is_dir():
             raise UsageProblem(f"{file} is a folder; name the files, e.g. {file}/*.yml")
         folder = (to or file.parent).resolve()
-        place = place_of(folder if folder.is_dir() else folder.parent)
-        dags = place.dags if folder.is_relative_to(place.dags) else folder
+        place = place_of(folder) if folder.is_dir() else Place(folder, Project.of(folder))
+        # Specs that are put aside are judged in the project that they come from.
+        at_home = (place.project.root / "include").is_dir() and folder.is_relative_to(place.project.root)
+        project = place.project if at_home else place_of(file).project
         try:
-            made, notes = convert(file, folder, dags, place.project)
+            made, notes = convert(file, folder, place.dags, project)
         except SpecErrors as e:
             outcome.unread += e.errors
             continue

@@ -3,35 +3,50 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from tidemill.checks.allowed import Use
 from tidemill.convert.callbacks import callbacks_in
 from tidemill.convert.model import Conversion, Item, Items
-from tidemill.convert.names import expanded, function_name
+from tidemill.convert.names import expanded, function_name, operator_name
 from tidemill.convert.params import params_of
 from tidemill.convert.schedule import instant_of, schedule_of, zone_of
-from tidemill.convert.tasks import _NAME, Place, Steps, Tree, settings_of
+from tidemill.convert.settings import defaults_of
+from tidemill.convert.tasks import Place, Steps, Tree
 from tidemill.convert.values import length_of, relative, text_of, value_of
+from tidemill.settings import setting
+from tidemill.spec.reader import MAX_SCALAR
 from tidemill.spec.units import format_duration
 
 OWNER = "airflow"
 """The owner of a DAG that names none, as Airflow calls it."""
+_SCHEDULES = ("schedule", "schedule_interval", "timetable")
 _AIRFLOW_2 = ("default_view", "orientation")
 _IGNORED = frozenset({"task_groups", "tasks", "default_args", "timezone", "vars"})
 _FORMER = ("sla_miss_callback", "sla_miss_callback_name", "sla_miss_callback_file")
 
 
-def spec_of(items: Items, conversion: Conversion) -> dict[str, Any]:
+def spec_of(item: Item, conversion: Conversion) -> dict[str, Any]:
     """The spec of a DAG whose defaults were merged in."""
-    return _Dag(items, conversion).spec()
+    return _Dag(item, conversion).spec()
+
+
+def _by_default(name: str) -> bool:
+    return setting(name, "scheduler").lower() == "true"
 
 
 class _Dag:
-    def __init__(self, items: Items, conversion: Conversion) -> None:
-        self._left = dict(items)
+    def __init__(self, item: Item, conversion: Conversion) -> None:
+        self._item = item
+        self._left: Items = dict(item.value)
+        self._seen = frozenset(item.value)
         self._conversion = conversion
         given = self._left.pop("default_args", None)
         self._defaults: Items = dict(given.value) if given is not None and isinstance(given.value, dict) else {}
+        self._params = self._defaults.pop("params", None)
 
     def spec(self) -> dict[str, Any]:
         conversion = self._conversion
@@ -46,7 +61,7 @@ class _Dag:
         self._time(spec)
         self._settings(spec)
         self._documentation(spec)
-        defaults, rest = settings_of(self._defaults, "default_args.", conversion)
+        defaults, rest = defaults_of(self._defaults, "default_args.", conversion)
         if defaults:
             spec["defaults"] = defaults
         self._steps(spec, rest)
@@ -59,15 +74,17 @@ class _Dag:
 
     def _text(self, key: str, spec: dict[str, Any]) -> None:
         item = self._take(key)
-        if item is not None and str(item.value).strip():
-            spec[key] = text_of(item, key, self._conversion)
+        if item is not None and (written := str(item.value).strip()):
+            spec[key] = text_of(item.at(written) if key != "doc_md" else item, key, self._conversion)
+            if key == "description" and "\n" in written:
+                self._conversion.told(item, key, "Airflow shows the first line; the rest stands in the documentation")
 
     # Time
 
     def _time(self, spec: dict[str, Any]) -> None:
         conversion = self._conversion
         catchup = self._take("catchup")
-        wanted = catchup is not None and catchup.value is True
+        wanted = catchup.value is True if catchup is not None else _by_default("catchup_by_default")
         zone = "UTC"
         written: dict[str, str] = {}
         for key, name in (("start_date", "start"), ("end_date", "end")):
@@ -97,15 +114,18 @@ class _Dag:
         if schedule is not None:
             spec["schedule"] = schedule
         spec.update(written)
-        if wanted and catchup is not None:
-            if schedule is None or "start" not in written:
-                conversion.told(catchup, "catchup", "there is nothing to catch up with without a schedule and a start")
-            else:
+        if wanted:
+            if schedule is not None and "start" in written:
                 spec["catchup"] = True
+            elif catchup is not None:
+                conversion.told(catchup, "catchup", "there is nothing to catch up with without a schedule and a start")
 
     def _schedule(self, zone: str) -> Any:
-        items = [self._take(key) for key in ("schedule", "schedule_interval", "timetable")]
+        items = [self._take(key) for key in _SCHEDULES]
         given = [item for item in items if item is not None]
+        if not any(key in self._seen for key in _SCHEDULES):
+            message = "without a schedule it is run by hand, as with dag-factory 1.x; 0.x ran it each day"
+            self._conversion.told(self._item, "schedule", message)
         for other in given[1:]:
             self._conversion.lost(other, "schedule", "there is another schedule already", "keep one of them")
         return schedule_of(given[0], zone, self._conversion) if given else None
@@ -114,9 +134,10 @@ class _Dag:
 
     def _settings(self, spec: dict[str, Any]) -> None:
         conversion = self._conversion
-        params = self._take("params")
-        if params is not None and params.value:
-            spec["params"] = params_of(params, "params", conversion)
+        # As Airflow has it: those of default_args win.
+        given = [params_of(one, "params", conversion) for one in (self._take("params"), self._params) if one]
+        if params := {name: value for one in given for name, value in one.items()}:
+            spec["params"] = params
         older = self._take("concurrency")
         tasks = self._take("max_active_tasks")
         for key, item in (("max_active_runs", self._take("max_active_runs")), ("max_active_tasks", older or tasks)):
@@ -150,8 +171,6 @@ class _Dag:
 
     def _path(self, item: Item) -> str:
         """A path, from the project's root if it lies below."""
-        from pathlib import Path
-
         root = self._conversion.project.root
         place = Path(expanded(str(item.value)))
         if place.is_absolute() and place.is_relative_to(root):
@@ -193,7 +212,7 @@ class _Dag:
         if file is not None:
             place = conversion.folder / expanded(str(file.value))
             try:
-                spec["doc_md"] = place.read_text(encoding="utf-8")
+                spec["doc_md"] = text_of(file.at(_text_in(place)), "doc_md", conversion)
             except (OSError, UnicodeDecodeError, ValueError):
                 conversion.lost(file, "doc_md_file_path", f"{file.value} cannot be read", "write `doc_md:`")
             else:
@@ -217,7 +236,9 @@ class _Dag:
             group = tree.groups.get(str(named)) if named and groups else None
             if named and groups and group is None:
                 conversion.lost(item, f"tasks.{name}", f'there is no group "{named}"', "declare it below task_groups")
-            tree.tasks[name] = Place(_step_name(name, item, conversion), item, group.full if group else ())
+            around = group.full if group else ()
+            tree.tasks[name] = Place(_step_name(name, item, tree, around, conversion), item, around)
+        conversion.prepare(_named(tree))
         steps = Steps(tree, rest, conversion)
         spec["steps"] = steps.made()
         for key, item in rest.items():
@@ -238,7 +259,8 @@ class _Dag:
             outer = self._group(str(parent), groups, tree, (*seen, name))
         elif parent is not None:
             self._conversion.lost(item, f"task_groups.{name}", f'there is no group "{parent}"', "declare it")
-        place = Place(_step_name(name, item, self._conversion), item, outer.full if outer else (), is_group=True)
+        around = outer.full if outer else ()
+        place = Place(_step_name(name, item, tree, around, self._conversion), item, around)
         tree.groups[name] = place
         return place
 
@@ -251,6 +273,13 @@ class _Dag:
             else:
                 message = f'dag-factory does nothing with "{key}", and so it is not in the spec'
                 self._conversion.told(item, key, message, "add it to the spec if it was meant to do something")
+
+
+def _text_in(file: Path) -> str:
+    if not file.is_file():
+        raise OSError("no file")
+    with file.open("rb") as content:
+        return content.read(MAX_SCALAR).decode("utf-8")
 
 
 def _by_name(item: Item | None, key: str, conversion: Conversion) -> Items:
@@ -273,12 +302,20 @@ def _by_name(item: Item | None, key: str, conversion: Conversion) -> Items:
     return found
 
 
-def _step_name(name: str, item: Item, conversion: Conversion) -> str:
-    if _NAME.fullmatch(name):
-        return name
-    import re
-
-    other = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:200]
-    message = f'"{name}" cannot be the name of a step; it is "{other}" in the spec'
-    conversion.lost(item, name, message, 'letters, digits, "_" and "-"')
+def _step_name(name: str, item: Item, tree: Tree, around: tuple[str, ...], conversion: Conversion) -> str:
+    other = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:200] or "_"
+    taken = {place.full for place in (*tree.tasks.values(), *tree.groups.values())}
+    while (*around, other) in taken:
+        other += "_"
+    if other != name:
+        message = f'"{name}" cannot be the name of a step; it is "{other}" in the spec'
+        conversion.lost(item, name, message, 'letters, digits, "_" and "-"')
     return other
+
+
+def _named(tree: Tree) -> Iterator[tuple[str, Use]]:
+    """The operators of all tasks."""
+    for place in tree.tasks.values():
+        name = place.item.get("operator")
+        if isinstance(name, str):
+            yield operator_name(name), "operator"

@@ -53,7 +53,7 @@ def convert(file: Path, to: Path, dags: Path, project: Project) -> tuple[list[Co
             notes.append(_note(item, dag_id, message, 'rename the DAG: letters, digits, "_" and "-"'))
         else:
             below = {key: value for key, value in above.items() if key != "default_args"}
-            together = joined(item.at(merged({**below, **item.value}, default))).value
+            together = joined(item.at(merged({**below, **item.value}, default)))
             conversion = Conversion(folder, home, project)
             one = _one(dag_id, together, file, to / f"{dag_id}.yaml", conversion)
             made.append(replace(one, errors=tuple(_errors(one, dags, project))))
@@ -95,8 +95,8 @@ def _default_block(items: Items, above: Items) -> Items:
     return found
 
 
-def _one(dag_id: str, items: Items, file: Path, target: Path, conversion: Conversion) -> Converted:
-    spec = spec_of(items, conversion)
+def _one(dag_id: str, item: Item, file: Path, target: Path, conversion: Conversion) -> Converted:
+    spec = spec_of(item, conversion)
     heading = [f"Converted from {file.name}, where dag-factory called it {dag_id}."]
     lost = [note for note in conversion.notes if note.lost]
     if lost:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -86,6 +86,10 @@ class Conversion:
         lines = self.comments.setdefault(path, [])
         if text not in lines:
             lines.append(text)
+
+    def prepare(self, names: Iterable[tuple[str, Use]]) -> None:
+        """Look at many names at once, which takes one process instead of many."""
+        self._lookup.prepare(names)
 
     def look(self, name: str, use: Use) -> Any:
         """The signature of a class or function by name; a ``SignatureProblem`` if specs may not name it."""

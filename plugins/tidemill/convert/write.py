@@ -11,8 +11,10 @@ from tidemill.convert.source import scalar as older
 from tidemill.spec.scalars import plain
 
 _WIDTH = 100
-_PLAIN = re.compile(r"[A-Za-z_/.][^\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]*|[0-9][A-Za-z0-9_ .:/+-]*")
-_NOT_PLAIN = re.compile(r": |:$| #|\s$|[,\[\]{}]|^(?:---|\.\.\.)")
+_PLAIN = re.compile(r"[A-Za-z_/.$][^\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]*|[0-9][A-Za-z0-9_ .:/+-]*")
+_NOT_PLAIN = re.compile(r": |:$| #|\s$|^(?:---|\.\.\.)")
+_FLOWING = re.compile(r"[,\[\]{}]")
+"""What cannot stand in a text without quotes inside of brackets."""
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 
 Comments = Mapping[tuple[str, ...], list[str]]
@@ -36,8 +38,8 @@ def _entry(key: str, value: Any, path: tuple[str, ...], depth: int, comments: Co
 
 
 def _value(head: str, value: Any, path: tuple[str, ...], depth: int, comments: Comments) -> Iterator[str]:
-    flowing = not _commented(path, comments) and _flows(value, path) and flow(value)
-    if flowing and len(head) + 1 + len(flowing) <= _WIDTH:
+    flowing = "" if _commented(path, comments) or not _flows(value, path) else flow(value)
+    if flowing and not isinstance(value, str) and len(head) + 1 + len(flowing) <= _WIDTH:
         yield f"{head} {flowing}"
     elif isinstance(value, Mapping) and value:
         yield head
@@ -51,7 +53,7 @@ def _value(head: str, value: Any, path: tuple[str, ...], depth: int, comments: C
         yield f"{head} {block[0]}"
         yield from block[1:]
     else:
-        yield f"{head} {flow(value)}"
+        yield f"{head} {text(value) if isinstance(value, str) else flow(value)}"
 
 
 def _item(value: Any, path: tuple[str, ...], depth: int, comments: Comments) -> Iterator[str]:
@@ -109,11 +111,11 @@ def _block(value: str, depth: int) -> list[str] | None:
 def flow(value: Any) -> str:
     """A value on one line."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{text(str(key))}: {flow(below)}" for key, below in value.items()) + "}"
+        return "{" + ", ".join(f"{text(str(key), inside=True)}: {flow(below)}" for key, below in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(flow, value)) + "]"
     if isinstance(value, str):
-        return text(value)
+        return text(value, inside=True)
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if isinstance(value, float):
@@ -121,9 +123,10 @@ def flow(value: Any) -> str:
     return str(value)
 
 
-def text(value: str) -> str:
-    """A text, in quotes where a reader of YAML 1.1 or 1.2 would take it for something else."""
-    if _PLAIN.fullmatch(value) and not _NOT_PLAIN.search(value) and _reads_as(value):
+def text(value: str, *, inside: bool = False) -> str:
+    """A text, in quotes where a reader of YAML 1.1 or 1.2 would take it for something else. ``inside``: of brackets."""
+    is_plain = _PLAIN.fullmatch(value) and not _NOT_PLAIN.search(value) and not (inside and _FLOWING.search(value))
+    if is_plain and "{{" not in value and _reads_as(value):
         return value
     quoted = json.dumps(value, ensure_ascii=False)
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", quoted)

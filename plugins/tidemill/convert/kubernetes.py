@@ -1,11 +1,11 @@
-"""What is given to an executor: Kubernetes' objects as in Kubernetes' own YAML."""
+"""Kubernetes' objects: given to an executor as in Kubernetes' own YAML, to an operator as objects."""
 
 from __future__ import annotations
 
 import re
 from typing import Any, Final
 
-from tidemill.convert.model import Conversion, Item
+from tidemill.convert.model import Conversion, Item, Items
 from tidemill.convert.values import ARGS, TYPE, type_of, value_of
 
 _SPECIAL: Final = {
@@ -60,3 +60,36 @@ def _manifest(item: Item, path: str, conversion: Conversion) -> Any:
 def camel(name: str) -> str:
     """Kubernetes' name of a field of its Python client."""
     return _SPECIAL.get(name) or re.sub(r"_([a-z0-9])", lambda found: found[1].upper(), name)
+
+
+_MODELS: Final = "kubernetes.client.models."
+_OBJECTS: Final = {
+    "secrets": "airflow.providers.cncf.kubernetes.secret.Secret",
+    "ports": f"{_MODELS}V1ContainerPort",
+    "volume_mounts": f"{_MODELS}V1VolumeMount",
+    "volumes": f"{_MODELS}V1Volume",
+    "pod_runtime_info_envs": f"{_MODELS}V1EnvVar",
+}
+"""Arguments of the pod operator that dag-factory 0.x wrote as mappings, and what they are."""
+
+
+def pod_argument(name: str, item: Item) -> Item:
+    """An argument of the pod operator; what dag-factory 0.x made objects of is written as such."""
+    kind = _OBJECTS.get(name)
+    if kind is None or not isinstance(item.value, list):
+        return item
+    return item.at([_typed(name, kind, one) for one in item.value])
+
+
+def _typed(name: str, kind: str, item: Item) -> Item:
+    if not isinstance(item.value, dict) or TYPE in item.value:
+        return item
+    parts: Items = dict(item.value)
+    configs = parts.pop("configs", None)
+    if name == "volumes" and configs is not None and isinstance(configs.value, dict):
+        parts |= {re.sub(r"(?<!^)([A-Z])", r"_\1", key).lower(): below for key, below in configs.value.items()}
+    if name == "pod_runtime_info_envs" and "field_path" in parts:
+        field = {TYPE: item.at(f"{_MODELS}V1ObjectFieldSelector"), "field_path": parts.pop("field_path")}
+        source = {TYPE: item.at(f"{_MODELS}V1EnvVarSource"), "field_ref": item.at(field)}
+        parts["value_from"] = item.at(source)
+    return item.at({TYPE: item.at(kind), **parts})
