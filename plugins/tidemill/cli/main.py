@@ -126,9 +126,13 @@ def _choose(environment: str | None) -> None:
 
 @app.command(epilog="Example: tidemill schema > include/schemas/tidemill-1.json")
 def schema(
+    defaults: Annotated[bool, typer.Option("--defaults", help="Print that of defaults.yaml files.")] = False,
+    template: Annotated[bool, typer.Option("--template", help="Print that of templates.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the language reference instead.")] = False,
 ) -> None:
-    """Print the JSON Schema of the language, for editors."""
+    """Print the JSON Schema of the language, for editors: of a pipeline's file, of defaults or of a template."""
+    if defaults + template + markdown > 1:
+        raise UsageProblem("--defaults, --template and --markdown exclude each other")
     if markdown:
         from tidemill.spec.reference import reference
 
@@ -136,18 +140,19 @@ def schema(
         return
     from tidemill.spec.schema import schema as make
 
-    _print_json(make())
+    _print_json(make("defaults" if defaults else "template" if template else "pipeline"))
 
 
 @app.command(epilog="Example: tidemill new churn")
 def new(
     name: Annotated[str, typer.Argument(help="The pipeline's id: letters, digits, _ and -.")],
     provider: Annotated[str, typer.Option(help="Where it runs: local.")] = "local",
+    steps: Annotated[bool, typer.Option("--steps", help="A workflow of steps alone, without a model.")] = False,
 ) -> None:
     """Write a working pipeline to start from: spec, training code, sample data, expectations and tests."""
     from tidemill.cli.new import write
 
-    written = write(name, provider, folder_here())
+    written = write(name, provider, folder_here(), steps=steps)
     for path in written:
         print(f"wrote {path}")
     test = next(path for path in written if path.parent.name == "tests")

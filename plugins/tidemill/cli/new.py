@@ -17,8 +17,10 @@ from pathlib import Path
 from tidemill.cli.locate import UsageProblem
 
 
-def write(name: str, provider: str, root: Path) -> list[Path]:
+def write(name: str, provider: str, root: Path, *, steps: bool = False) -> list[Path]:
     """Write the files of a new pipeline below a root; returns them, relative to where the command was started.
+
+    ``steps``: a workflow of steps alone.
 
     Raises:
         UsageProblem: the name is none, one of the files exists, the provider is not in this version, or a file
@@ -31,7 +33,7 @@ def write(name: str, provider: str, root: Path) -> list[Path]:
     module = name.replace("-", "_")
     if not module.isidentifier() or keyword.iskeyword(module):
         module = f"p_{module}"
-    wanted = dict(_contents(name, module, root))
+    wanted = dict(_contents(name, module, root, steps=steps))
     there = [path for path in wanted if path.exists()]
     if there:
         raise UsageProblem(f"{there[0]} exists already; choose another name, or move it away")
@@ -47,7 +49,7 @@ def write(name: str, provider: str, root: Path) -> list[Path]:
     return [path.relative_to(here) if path.is_relative_to(here) else path for path in wanted]
 
 
-def _contents(name: str, module: str, root: Path) -> Iterator[tuple[Path, str]]:
+def _contents(name: str, module: str, root: Path, *, steps: bool) -> Iterator[tuple[Path, str]]:
     starter = files("tidemill.cli") / "starter"
 
     def fill(file: str) -> str:
@@ -55,8 +57,13 @@ def _contents(name: str, module: str, root: Path) -> Iterator[tuple[Path, str]]:
         return (starter / file).read_text().format(name=name, module=module, schema=schema)
 
     code = root / "include" / module
-    yield root / "dags" / f"{name}.yaml", fill("pipeline.yaml")
     yield code / "__init__.py", ""
+    if steps:
+        yield root / "dags" / f"{name}.yaml", fill("steps.yaml")
+        yield code / "tasks.py", fill("tasks.py.txt")
+        yield root / "tests" / f"test_{module}.py", fill("test_steps.py.txt")
+        return
+    yield root / "dags" / f"{name}.yaml", fill("pipeline.yaml")
     yield code / "train.py", fill("train.py.txt")
     yield code / "expectations.yaml", fill("expectations.yaml")
     yield code / "sample.csv", sample()
@@ -65,14 +72,15 @@ def _contents(name: str, module: str, root: Path) -> Iterator[tuple[Path, str]]:
 
 def _shared(root: Path) -> Iterator[tuple[Path, str]]:
     """What all pipelines of a project share."""
-    from tidemill.spec.schema import schema
+    from tidemill.spec.schema import FILES, schema
 
     starter = files("tidemill.cli") / "starter"
     for loader in ("tidemill.py", "tidemill_errors.py"):
         yield root / "dags" / loader, (starter / f"{loader}.txt").read_text()
     yield root / "include" / "__init__.py", ""
-    text = json.dumps(schema(), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
-    yield root / "include" / "schemas" / "tidemill-1.json", text
+    for sort, file in FILES.items():
+        text = json.dumps(schema(sort), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+        yield root / "include" / "schemas" / file, text
 
 
 def sample() -> str:
