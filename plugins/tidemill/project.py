@@ -7,6 +7,12 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
+
+
+def sqlite_url(file: Path | str) -> str:
+    """SQLAlchemy's URL of a SQLite file. Since 2.1 it reads ``%20`` and ``?`` in a path for what they are in a URL."""
+    return f"sqlite:///{quote(str(file), safe='/ ')}"
 
 
 @dataclass(frozen=True)

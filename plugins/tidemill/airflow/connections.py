@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tidemill.platforms.ports import Connection, Connections
-from tidemill.project import Project
+from tidemill.project import Project, sqlite_url
 
 if TYPE_CHECKING:
     from tidemill.ledger import Ledger
@@ -70,7 +70,7 @@ def ledger_url(connections: Connections, project: Project) -> str:
             f"no ledger: with {', '.join(executors)} tasks run on several machines, and each would have a champion of "
             f"its own. Add an Airflow connection {LEDGER!r} (type postgres) for a database of Tidemill's own."
         )
-    return f"sqlite:///{project.state / 'ledger.db'}"
+    return sqlite_url(project.state / "ledger.db")
 
 
 def url_of(connection: Connection) -> str:
@@ -84,7 +84,7 @@ def url_of(connection: Connection) -> str:
     from tidemill.steps.context import StepError
 
     if connection.conn_type == "sqlite":
-        return f"sqlite:///{connection.host or connection.schema}"
+        return sqlite_url(connection.host or connection.schema or "")
     if connection.conn_type not in {"postgres", "postgresql"}:
         raise StepError(
             f"the connection {connection.conn_id!r} is of type {connection.conn_type!r}; "

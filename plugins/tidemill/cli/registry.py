@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tidemill.cli.locate import UsageProblem, place_of
 from tidemill.ledger import Entry, Ledger, LedgerError, open_ledger
 from tidemill.platforms.ports import Connection, Connections
-from tidemill.project import Project
+from tidemill.project import Project, sqlite_url
 from tidemill.spec.errors import suggest
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def ledger_of(project: Project) -> Ledger:
     from tidemill.airflow.connections import LEDGER, url_of
 
     connection = connections(project).get(LEDGER)
-    return open_ledger(url_of(connection) if connection else f"sqlite:///{project.state / 'ledger.db'}")
+    return open_ledger(url_of(connection) if connection else sqlite_url(project.state / "ledger.db"))
 
 
 def mlflow_of(project: Project) -> Mlflow:

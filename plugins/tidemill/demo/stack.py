@@ -26,7 +26,7 @@ from tidemill.demo import processes
 from tidemill.demo.processes import Server
 from tidemill.demo.settings import environment, password
 from tidemill.errors import TidemillError
-from tidemill.project import Project
+from tidemill.project import Project, sqlite_url
 
 AIRFLOW_PORT, MLFLOW_PORT = 8080, 5000
 MLFLOW = "mlflow"
@@ -244,7 +244,7 @@ class Stack:
         (folder / "artifacts").mkdir(parents=True, exist_ok=True)
         return [
             *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(_port(address.mlflow))),
-            *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--workers", "1"),
+            *("--backend-store-uri", sqlite_url(folder / "mlflow.db"), "--workers", "1"),
             *("--serve-artifacts", "--artifacts-destination", str(folder / "artifacts")),
         ]
 

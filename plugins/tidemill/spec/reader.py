@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path as FilePath
 from typing import Any, Final, NoReturn
 
 import yaml
@@ -24,21 +25,20 @@ from yaml.events import (
 
 from tidemill.spec import scalars, syntax
 from tidemill.spec.document import Branch, Document, Located, Path, Text
-from tidemill.spec.errors import SpecError, SpecErrors, is_visible, printable, suggest
+from tidemill.spec.errors import MAX_ERRORS, SpecError, SpecErrors, is_visible, printable, suggest
 
 try:
     from yaml._yaml import CParser as _Parser
 except ImportError:  # PyYAML built without libyaml: slower, the same events
     from tidemill.spec.pure import PureParser as _Parser  # type: ignore[assignment]
 
-__all__ = ["Document", "read"]
+__all__ = ["Document", "content_of", "read"]
 
 MAX_BYTES: Final = 1024 * 1024
 MAX_SCALAR: Final = 64 * 1024
 MAX_DEPTH: Final = 64
 MAX_ALIASES: Final = 200
 MAX_NODES: Final = 100_000
-MAX_ERRORS: Final = 100
 
 _OPEN: Final = object()
 """Stands for an anchored collection that is not yet closed."""
@@ -60,6 +60,16 @@ def read(data: bytes, file: str) -> Document:
     makes the rest unreadable ends the search.
     """
     return _Reader(syntax.decode(data, file, MAX_BYTES)).read()
+
+
+def content_of(path: FilePath) -> bytes:
+    """A file's content, of one that is too large no more than shows that it is: what is read may be anybody's.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
 
 
 class _Stop(Exception):
@@ -308,11 +318,12 @@ class _Reader:
         if self.errors:
             return
         if self.root is None or self.root[0] is None:
-            hint = 'begin with "tidemill: 1"'
+            is_defaults = self.text.file.rpartition("/")[2] == "defaults.yaml"
+            hint = "remove it, or write what its folder shares" if is_defaults else 'begin with "tidemill: 1"'
             self.put(self.text.error((1, 1, 1), (), "the file holds nothing", hint))
         elif not isinstance(self.root[0], dict):
             kind = "a list" if isinstance(self.root[0], list) else "a single value"
-            hint = 'write keys and values such as "tidemill: 1", with a space after the colon'
+            hint = "write keys and values such as `owner: ops`, with a space after the colon"
             self.note(self.root[1], f"the file must be a mapping, not {kind}", hint)
 
     # Limits and errors

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidemill.platforms.ports import Connection
-from tidemill.project import Project
+from tidemill.project import Project, sqlite_url
 from tidemill.steps.context import StepError
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def local_store(project: Project) -> str:
                 _create(database, folder / "artifacts")
     except OSError as e:
         raise MlflowError(f"the MLflow store {database} cannot be made: {e}", retry=True) from e
-    return f"sqlite:///{database}"
+    return sqlite_url(database)
 
 
 def _create(database: Path, artifacts: Path) -> None:
@@ -155,7 +155,7 @@ def _create(database: Path, artifacts: Path) -> None:
 
     new = database.with_suffix(".new")
     new.unlink(missing_ok=True)
-    store = SqlAlchemyStore(f"sqlite:///{new}", artifacts.as_uri())  # type: ignore[no-untyped-call]
+    store = SqlAlchemyStore(sqlite_url(new), artifacts.as_uri())  # type: ignore[no-untyped-call]
     store.engine.dispose()
     os.replace(new, database)
 
