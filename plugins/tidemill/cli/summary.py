@@ -243,9 +243,8 @@ def _conclusions(summary: Summary) -> list[str]:
         told.append(f"{requests} to train: {', '.join(f'{n} {o}' for o, n in counts.items())}.")
     if windows:
         drift, performance = (sum(kind in w["fired"] for w in windows) for kind in ("drift", "performance"))
-        told.append(
-            f"{len(windows)} window{'s' if len(windows) > 1 else ''} watched: drift fired in {drift}, performance in {performance}."
-        )
+        count = "1 window" if len(windows) == 1 else f"{len(windows)} windows"
+        told.append(f"{count} watched: drift fired in {drift}, performance in {performance}.")
     for w in worth:
         if w["following"]:
             gains = ", ".join(
