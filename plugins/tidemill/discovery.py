@@ -5,6 +5,7 @@ What an ``.airflowignore`` names is left out, as Airflow leaves it out.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections import Counter
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tidemill.spec.errors import SpecError
 from tidemill.spec.load import DEFAULTS, KINDS, shown_as
+from tidemill.spec.reader import content_of
 
 if TYPE_CHECKING:
     from tidemill.ignored import Ignored
@@ -90,8 +92,7 @@ def duplicates(files: Iterable[Path], root: Path) -> dict[Path, SpecError]:
 
 def line_of(file: Path, number: int) -> str:
     """One line of a file, counted from 1, for errors about it; empty if it has none."""
-    with file.open(errors="replace") as lines:
-        return next(islice(lines, number - 1, None), "").rstrip("\n")
+    return next(islice(io.StringIO(content(file).decode(errors="replace")), number - 1, None), "").rstrip("\n")
 
 
 def _yaml_files(folder: Path, named: set[str] | None = None, *, of_loader: bool = False) -> Iterator[str]:
@@ -130,7 +131,7 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
 def content(path: Path) -> bytes:
     """A file's content; nothing if it cannot be read: who judges it reads it again and says what is wrong."""
     try:
-        return path.read_bytes()
+        return content_of(path)
     except OSError:
         return b""
 

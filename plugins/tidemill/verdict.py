@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidemill.errors import TidemillError
 from tidemill.plan.model import Plan
 from tidemill.project import Project
-from tidemill.spec.errors import SpecError, SpecErrors
+from tidemill.spec.errors import MAX_ERRORS, SpecError, SpecErrors
 
 if TYPE_CHECKING:
     from tidemill.spec.load import Pipelines, Sources
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 _STEM = re.compile(r"[A-Za-z0-9_-]+")
 _MAX_STEM = 200
 """Airflow keeps a DAG id in a column of 250 characters; the DAGs of a pipeline add to its id."""
-_MAX_ERRORS = 100
-"""Mistakes of a matrix that are shown: thousands of rows may all have one."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,15 @@ def judge(
         plans, errors = [], [SpecError(name, 1, 1, "", message, "please report this")]
     # What stands in one place and is used in several, by an anchor, is one mistake.
     unique = {(error.place, error.message): error for error in reversed(errors)}
-    return Verdict(tuple(plans), SpecErrors(reversed(unique.values())).errors, tuple(dict.fromkeys(files)))
+    return Verdict(tuple(plans), _shown(SpecErrors(reversed(unique.values())).errors), tuple(dict.fromkeys(files)))
+
+
+def _shown(errors: tuple[SpecError, ...]) -> tuple[SpecError, ...]:
+    """No more errors than somebody reads; the last one says that there are others."""
+    if len(errors) <= MAX_ERRORS + 1:  # one more, in which a matrix tells of the rest itself
+        return errors
+    rest = replace(errors[MAX_ERRORS], path="", message="more mistakes follow", hint="correct the ones that are shown")
+    return (*errors[:MAX_ERRORS], rest)
 
 
 def _judge(
@@ -96,6 +103,8 @@ def _judge(
             continue
         plan, of_rows[name] = _row(file.stem, name, found, project, files, task)
         plans += [plan] if plan is not None else []
+        if len(of_rows) == MAX_ERRORS and not plans and row is None:
+            break  # what they share is broken: thousands of rows more would say the same
     for name, error in _of_one_model(found.reuse, plans):
         of_rows[name].append(error)
     return [plan for plan in plans if not of_rows[_row_of(plan)]], _told_by_row(found.reuse, of_rows)
@@ -145,9 +154,13 @@ def _told_by_row(reuse: Reuse, of_rows: dict[str, list[SpecError]]) -> list[Spec
                 where = f"{error.file}:{error.line}:{error.column}"
                 shown = f"{error.path}: " if error.path else ""
                 told.append(reuse.at_row(row, f"{shown}{error.message} (at {where})", error.hint))
-    if len(told) > _MAX_ERRORS:
-        rest = reuse.at_matrix(f"{len(told) - _MAX_ERRORS:,} more mistakes in rows", "correct the ones that are shown")
-        told = [*sorted(told, key=lambda error: error.place)[:_MAX_ERRORS], rest]
+    unseen = len(reuse.rows or ()) - len(of_rows)
+    if len(of_rows) == MAX_ERRORS and unseen and all(of_rows.values()):
+        hint = "correct the ones that are shown"
+        told.append(reuse.at_matrix(f"the first {MAX_ERRORS} rows are all broken; {unseen:,} were not read", hint))
+    elif len(told) > MAX_ERRORS:
+        rest = reuse.at_matrix(f"{len(told) - MAX_ERRORS:,} more mistakes in rows", "correct the ones that are shown")
+        told = [*sorted(told, key=lambda error: error.place)[:MAX_ERRORS], rest]
     return told
 
 
@@ -161,15 +174,15 @@ def _pipeline(
 
     spec, errors = parse(sources)
     files += in_project.files_read(spec, project)
-    errors += meaning.check(spec, sources)
+    errors += islice(meaning.check(spec, sources), MAX_ERRORS)
     found = in_project.check(spec, sources, project)
     typed: Typed = {}
     if not spec.is_plain:
         from tidemill.checks import settings, steps, structure
 
         files += settings.files_read(spec, project)
-        found += settings.check(spec, sources, project)
-        found += structure.check(spec, sources)
+        found += islice(settings.check(spec, sources, project), MAX_ERRORS)
+        found += islice(structure.check(spec, sources), MAX_ERRORS)
         ran = steps.check(spec, sources, project, task)
         found += ran.errors
         files += ran.files

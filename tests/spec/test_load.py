@@ -339,7 +339,7 @@ def test_a_parameter_must_have_a_form_in_json(number: str, tmp_path: Path) -> No
     assert [(error.path, error.message) for error in errors] == [("train.params.a[1]", "expected a finite number")]
 
 
-def test_many_mistakes_of_one_file_are_all_told(tmp_path: Path) -> None:
+def test_of_many_mistakes_of_one_file_a_hundred_are_told(tmp_path: Path) -> None:
     text = BASE + "tags: [" + ", ".join(str(n) for n in range(300)) + "]\n"
     _, errors, _ = load(tmp_path, {"a.yaml": text})
-    assert len(errors) == 300
+    assert len(errors) == 100

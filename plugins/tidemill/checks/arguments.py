@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 from tidemill.checks.allowed import Use, full_name
@@ -12,7 +13,7 @@ from tidemill.checks.parameters import Parameter, Signature, SignatureProblem
 from tidemill.checks.written import CONTEXT_NAMES
 from tidemill.spec import units
 from tidemill.spec.document import Path
-from tidemill.spec.errors import SpecError, printable, suggest
+from tidemill.spec.errors import MAX_ERRORS, SpecError, printable, suggest
 from tidemill.spec.load import Sources
 from tidemill.spec.templates import is_template, problems
 
@@ -21,7 +22,7 @@ Look = Callable[[str, Use], "Signature | SignatureProblem"]
 
 OBJECT = "$object"
 FUNCTION = "$function"
-_RESERVED = ("$timedelta", "$datetime", "$output")
+_RESERVED = ("$timedelta", "$datetime", "$output", "$each")
 """Keys by which the plan marks a value for what it is."""
 _PARTS = (OBJECT, "with", "args")
 
@@ -58,7 +59,8 @@ def check_arguments(
     """
     check = _Check(signature, sources, look)
     # A misspelt argument is one mistake, not one unknown and one missing.
-    meant = {near for name in arguments if unknown(signature, name) and (near := _near(signature, name))}
+    strange = islice((name for name in arguments if unknown(signature, name)), MAX_ERRORS)
+    meant = {near for name in strange if (near := _near(signature, name))}
     for name, value in arguments.items():
         at = (*path, name)
         wrong = unknown(signature, name)

@@ -33,11 +33,17 @@ _VALUES = frozenset({"default", "enum", "const", "examples", "values_display"})
 """Words whose values are data and not schemas."""
 _MAX_DEFAULT, _MAX_WORK = 1_000, 100_000
 """Values in a default; values in it times values in its schema: what is checked in well under a second."""
+_MAX_SCHEMAS = 5_000
+"""Values in all schemas of a file: what the library holds against its own schema in well under a second."""
 _MAX_TRIES = 10_000_000
 
 
 def check(spec: Workflow, sources: Sources) -> Iterator[SpecError]:
     """Every mistake in a file's ``params``."""
+    if sum(_size(value) for value in (spec.params or {}).values() if isinstance(value, Mapping)) > _MAX_SCHEMAS:
+        message = f"the schemas of the parameters hold more than {_MAX_SCHEMAS:,} values"
+        yield sources.error(("params",), message, "give fewer, or simpler ones", key=True)
+        return
     for name, value in (spec.params or {}).items():
         path: Path = ("params", name)
         if isinstance(spec, Spec) and name in _OWN:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -17,7 +18,7 @@ from tidemill.plan.own import each_of
 from tidemill.plan.placing import full_graph
 from tidemill.project import Project
 from tidemill.spec.document import Path
-from tidemill.spec.errors import SpecError
+from tidemill.spec.errors import MAX_ERRORS, SpecError
 from tidemill.spec.load import Sources
 from tidemill.spec.models import Workflow
 from tidemill.spec.steps import Callback, DeadlineSection, FunctionStep, Group, OperatorStep, Settings
@@ -125,12 +126,15 @@ def _judge(one: _Asked, look: Lookup, sources: Sources, found: Found) -> None:
         if name in one.refused
     ]
     given = {name: value for name, value in one.arguments.items() if name not in one.refused}
-    wrong += check_arguments(
-        signature, given, at, sources, look=look, mapped=frozenset(one.mapped), supplied=supplied
-    )
+    checked = check_arguments(signature, given, at, sources, look=look, mapped=frozenset(one.mapped), supplied=supplied)
+    wrong += islice(checked, MAX_ERRORS)
     for name in one.mapped:
         if (told := unknown(signature, name)) is not None:
             wrong.append(sources.error((*one.at[:-1], "for_each", name), *told, key=True))
+    # Item by item these become arguments, and are rendered as such; of which type, only the run knows.
+    each = tuple(Parameter(name, ANY) for name in one.mapped)
+    items = Signature(signature.name, parameters=each, template_fields=None)
+    wrong += islice(check_arguments(items, one.mapped, (*one.at[:-1], "for_each"), sources, look=look), MAX_ERRORS)
     found.errors += wrong
     if not wrong:
         found.typed[one.arguments_at] = typed_arguments(signature, one.arguments, look)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tidemill import records
@@ -21,6 +21,9 @@ from tidemill.spec.templates import INTERVAL_NAMES, Reference, alone
 
 _MAX_ID = 250
 """Airflow keeps the id of a task in a column of this many characters."""
+
+_MAX_LISTED = 20
+"""Names of steps that a hint lists."""
 
 _RECORDS: dict[str, type[records.Record]] = {
     "as_of": records.AsOf,
@@ -60,7 +63,7 @@ def check(spec: Workflow, sources: Sources) -> Iterator[SpecError]:
 def _names(spec: Workflow, graph: Graph, sources: Sources) -> Iterator[SpecError]:
     for missing in graph.missing:
         near = suggest(missing.name, missing.known)
-        hint = f'did you mean "{near}"?' if near else f"there are: {', '.join(missing.known) or 'no others'}"
+        hint = f'did you mean "{near}"?' if near else f"there are: {_listed(missing.known) or 'no others'}"
         if missing.name in MONITOR_STAGES and isinstance(spec, Spec) and not monitor_stages(spec):
             hint = "add a section `monitor:`"
         key = isinstance(missing.path[-1], str) and missing.path[-1] == missing.name
@@ -81,6 +84,10 @@ def _names(spec: Workflow, graph: Graph, sources: Sources) -> Iterator[SpecError
         for name, path, outcome in after_of(node.step, node.path):
             if outcome is not None and graph.find(name, node.group) not in (None, "promote"):
                 yield sources.error(path, f'"{name}" has no outcomes, only promote has', f"write `after: {name}`")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MAX_LISTED]) + (", …" if len(names) > _MAX_LISTED else "")
 
 
 def _own_name(path: Path) -> str:
@@ -187,7 +194,7 @@ def _setups(teardown: Teardown, node: Node, graph: Graph, sources: Sources) -> I
         if found is None or found == node.id:
             known = graph.known(node.group)
             near = suggest(name, known)
-            hint = f'did you mean "{near}"?' if near else f"there are: {', '.join(known)}"
+            hint = f'did you mean "{near}"?' if near else f"there are: {_listed(known)}"
             yield sources.error(path, f'there is no step "{name}"', hint)
         elif found not in graph.nodes or not getattr(graph.nodes[found].step, "setup", False):
             yield sources.error(path, f'"{name}" is no setup', f"add `setup: true` to {name}")
@@ -291,7 +298,7 @@ def _each(
     if len(reference.parts) != 1 or reference.parts[0] not in known:
         name = ".".join(reference.parts) or "each"
         near = suggest(name, known)
-        hint = f'did you mean "{near}"?' if near else f"there are: {', '.join(known)}" if known else "add it to a group"
+        hint = f'did you mean "{near}"?' if near else f"there are: {_listed(known)}" if known else "add it to a group"
         yield sources.error(path, f'no group around goes through "{name}"', hint)
     elif alone(text) is None:
         hint = "give it to a function or operator by itself, and put the text together there"
@@ -310,7 +317,7 @@ def _result(
             yield sources.error(path, f'"{reference.dashed}" has a dash', hint)
             return
         near = suggest(name, known)
-        hint = f'did you mean "{near}"?' if near else f"there are: {', '.join(known) or 'none'}"
+        hint = f'did you mean "{near}"?' if near else f"there are: {_listed(known) or 'none'}"
         yield sources.error(path, f'there is no step "{name}"' if name else "`steps` needs a step's name", hint)
         return
     step, used = found

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from heapq import heappop, heappush
+from itertools import groupby
 
 from tidemill.spec.document import Path
+from tidemill.spec.errors import MAX_ERRORS
 from tidemill.spec.steps import FunctionStep, Group, OperatorStep, Placed
 
 Step = OperatorStep | FunctionStep | Group
@@ -141,6 +143,8 @@ def _place(node: Node, graph: Graph) -> None:
 
 def _others(graph: Graph, node: Node) -> tuple[str, ...]:
     own = node.path[-1]
+    if len(graph.missing) >= MAX_ERRORS:
+        return ()
     return tuple(name for name in graph.known(node.group) if name != own)
 
 
@@ -168,27 +172,45 @@ def in_order(graph: Graph) -> list[str]:
     Raises:
         CycleError: nodes wait for each other in a circle; its second argument names them.
     """
-    sorter: TopologicalSorter[str] = TopologicalSorter()
+    sorter = _sorter(graph)
+    try:
+        sorter.prepare()
+    except CycleError as e:
+        raise CycleError(e.args[0], [name for name, _ in groupby(name for _, name in e.args[1])]) from None
     rank = {name: index for index, name in enumerate(n for n in graph.upstream if n not in graph.nodes)}
-    for node, before in graph.upstream.items():
-        for task in _tasks(node, graph):
-            sorter.add(task, *(t for b in before for t in _tasks(b, graph)))
-    sorter.prepare()
     ready: list[tuple[int, str]] = []
     order = []
     while sorter.is_active():
-        for name in sorter.get_ready():
-            heappush(ready, (rank.get(name, len(rank)), name))
-        _, name = heappop(ready)
-        order.append(name)
-        sorter.done(name)
+        while found := sorter.get_ready():
+            for end, name in found:
+                if end:
+                    sorter.done((end, name))
+                else:
+                    heappush(ready, (rank.get(name, len(rank)), name))
+        if ready:
+            _, name = heappop(ready)
+            order.append(name)
+            sorter.done(("", name))
     return order
 
 
-def _tasks(node: str, graph: Graph) -> Iterable[str]:
-    if node in graph.nodes and graph.nodes[node].is_group:
-        return [member.id for member in graph.members(node)]
-    return [node]
+def _sorter(graph: Graph) -> TopologicalSorter[tuple[str, str]]:
+    # A group is its two ends, between which its members stand: an edge for each pair of members could be millions.
+    sorter: TopologicalSorter[tuple[str, str]] = TopologicalSorter()
+
+    def end(node: str, which: str) -> tuple[str, str]:
+        return (which if node in graph.nodes and graph.nodes[node].is_group else "", node)
+
+    for node, before in graph.upstream.items():
+        first, last = end(node, "begin"), end(node, "end")
+        sorter.add(first, *(end(other, "end") for other in before))
+        if first != last:
+            sorter.add(last, first)
+        group = graph.nodes[node].group if node in graph.nodes else None
+        if group is not None:
+            sorter.add(first, ("begin", group))
+            sorter.add(("end", group), last)
+    return sorter
 
 
 def component(graph: Graph, start: Iterable[str]) -> set[str]:

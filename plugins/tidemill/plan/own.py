@@ -11,6 +11,7 @@ from tidemill.plan.graph import Graph, Node
 from tidemill.plan.model import GroupPlan, StepPlan, TaskPlan, Value
 from tidemill.spec.document import Path
 from tidemill.spec.load import Sources
+from tidemill.spec.reader import MAX_DEPTH
 from tidemill.spec.steps import Callback, FunctionStep, Group, OperatorStep, Settings, Single, Teardown
 from tidemill.spec.templates import Reference, alone, references, rewrite
 from tidemill.spec.timing import AssetItem
@@ -27,7 +28,7 @@ class Names:
 
     def task(self, reference: Reference) -> tuple[str, int] | None:
         """The id that a reference names, and how many of its parts say so."""
-        for used in range(len(reference.parts), 0, -1):
+        for used in range(min(len(reference.parts), MAX_DEPTH), 0, -1):  # groups stand no deeper in each other
             found = self._graph.find(".".join(reference.parts[:used]), self._group)
             if found is not None:
                 return found, used

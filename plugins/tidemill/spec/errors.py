@@ -6,6 +6,7 @@ import difflib
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from tidemill.errors import TidemillError
 
@@ -17,6 +18,11 @@ _MAX_PATH = 100
 """Characters of a path that are shown; the middle of a longer one is left out."""
 _TAB = "    "
 _ELLIPSIS = "…"
+_MAX_CANDIDATES = 700
+_MAX_WORD = 60
+"""Names, and letters of each, that a misspelt one is compared with: comparing costs the product of both."""
+MAX_ERRORS = 100
+"""Mistakes of a file that are looked for and shown; thousands of them would cost seconds, and nobody reads them."""
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0") | set(map(chr, range(0xFE00, 0xFE10)))
 """Letters and marks that Unicode draws as nothing although their category calls them printable."""
 
@@ -50,15 +56,15 @@ def suggest(word: str, candidates: Iterable[str]) -> str | None:
     Differences of case and between `_`, `-` and space count for nothing.
     """
     by_form: dict[str, str] = {}
-    for candidate in candidates:
-        by_form.setdefault(_plain_form(candidate), candidate)
+    for candidate in islice(candidates, _MAX_CANDIDATES):
+        by_form.setdefault(_plain_form(candidate[:_MAX_WORD]), candidate)
     form = _plain_form(word)
     if form in by_form:
         found = by_form[form]
         return found if found != word else None
     # Short words need a lower cutoff: one wrong letter of three leaves a ratio of 0.67.
     cutoff = 0.72 if len(form) > 4 else 0.66
-    near = difflib.get_close_matches(form[:100], by_form, n=1, cutoff=cutoff)
+    near = difflib.get_close_matches(form[:_MAX_WORD], by_form, n=1, cutoff=cutoff)
     return by_form[near[0]] if near else None
 
 

@@ -7,15 +7,16 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 from tidemill.settings import environment
 from tidemill.spec import later
 from tidemill.spec.document import Document, Path
-from tidemill.spec.errors import SpecError, SpecErrors
+from tidemill.spec.errors import MAX_ERRORS, SpecError, SpecErrors
 from tidemill.spec.layers import Layer, Stack, has, is_free, is_reused, merge
-from tidemill.spec.reader import read
+from tidemill.spec.reader import content_of, read
 
 if TYPE_CHECKING:
     from tidemill.spec.models import Workflow
@@ -177,7 +178,7 @@ def load_pipelines(
     present = [path for path in defaults_for(file, dags) if path != file and path.is_file()]
     for path in (file, *present):
         try:
-            content = data if path == file and data else path.read_bytes()
+            content = data if path == file and data else content_of(path)
             documents.append(read(content, shown_as(path, root)))
         except SpecErrors as e:
             errors.extend(e.errors)
@@ -189,7 +190,7 @@ def load_pipelines(
     from tidemill.spec.reuse import ENVIRONMENTS, Reuse, template_file
 
     used = template_file(own, dags, looked_at if looked_at is not None else [])
-    template = read(used.read_bytes(), shown_as(used, root)) if used is not None else None
+    template = read(content_of(used), shown_as(used, root)) if used is not None else None
     together = (own, *([template] if template is not None else []), *defaults)
     chosen = environment() if any(ENVIRONMENTS in document.value for document in together) else None
     return Pipelines(together, Reuse(own, tuple(defaults), template, chosen))
@@ -220,12 +221,12 @@ def parse(sources: Sources) -> tuple[Any, list[SpecError]]:
     errors = [*_versions_of_defaults(sources), *sources.problems]
     if sources.broken:
         value = _without(value, sources.broken)
-    errors += _unusable(sources, value, ())
+    errors += islice(_unusable(sources, value, ()), MAX_ERRORS)
     empty = list(_empty(value, ()))
     if empty:
         from tidemill.spec.explain import no_value
 
-        errors += [no_value(sources, path) for path in empty]
+        errors += [no_value(sources, path) for path in empty[:MAX_ERRORS]]
         value = _without(value, empty)
     empty += sources.broken
     try:
@@ -234,7 +235,7 @@ def parse(sources: Sources) -> tuple[Any, list[SpecError]]:
         found = e.errors(include_url=False)
     from tidemill.spec.explain import explain
 
-    errors += explain(sources, value, found, empty)
+    errors += explain(sources, value, found[:MAX_ERRORS], empty)
     return _salvage(model, value, found), errors
 
 

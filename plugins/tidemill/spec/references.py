@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from tidemill.spec.document import Path, Place
-from tidemill.spec.errors import SpecError, dotted, suggest
+from tidemill.spec.errors import MAX_ERRORS, SpecError, dotted, suggest
 from tidemill.spec.layers import Graft, Layer, Stack, has, is_reused
 from tidemill.spec.reader import MAX_BYTES, MAX_DEPTH, MAX_NODES, MAX_SCALAR
 
@@ -82,6 +82,8 @@ class References:
         return value
 
     def _text(self, text: str, path: Path) -> Any:
+        if len(self.errors) >= MAX_ERRORS:
+            return text
         whole = _REFERENCE.fullmatch(text)
         if whole and whole[1]:
             found = self._look_up(whole, path)

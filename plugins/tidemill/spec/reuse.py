@@ -16,7 +16,7 @@ from tidemill.spec.errors import SpecError, SpecErrors, suggest
 from tidemill.spec.layers import CONSUMED, Layer, Stack
 from tidemill.spec.load import KINDS
 from tidemill.spec.parameters import NAME, PARAMETERS, check_declared, check_given, defaults_of
-from tidemill.spec.reader import read
+from tidemill.spec.reader import content_of, read
 from tidemill.spec.references import Budget, References, size_of
 
 VARS: Final = "vars"
@@ -85,7 +85,7 @@ def _yaml_in(folder: FilePath) -> list[str]:
 def environments_in(file: FilePath) -> list[str]:
     """The environments that a file has overlays for; none if it cannot be read."""
     try:
-        found = read(file.read_bytes(), str(file)).value.get(ENVIRONMENTS, {})
+        found = read(content_of(file), str(file)).value.get(ENVIRONMENTS, {})
     except (OSError, SpecErrors):
         return []
     return list(found) if isinstance(found, Mapping) else []

@@ -81,10 +81,17 @@ def is_template(text: str) -> bool:
 
 def references(text: str) -> list[Reference]:
     """The names of ours that a template uses, in order. A template with mistakes has none."""
-    if not any(name in text for name in _ROOTS) or not is_template(text) or problems(text):
+    if not any(name in text for name in _ROOTS) or not is_template(text):
         return []
+    return list(_found(text))
+
+
+@lru_cache(maxsize=512)
+def _found(text: str) -> tuple[Reference, ...]:
+    if problems(text):
+        return ()
     own = _assigned(text)
-    return [reference for reference in _references(_tokens(text)) if reference.name not in own]
+    return tuple(reference for reference in _references(_tokens(text)) if reference.name not in own)
 
 
 def alone(text: str) -> Reference | None:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tidemill.spec.errors import SpecError, SpecErrors, printable, suggest
-from tidemill.spec.reader import Document, read
+from tidemill.spec.reader import Document, content_of, read
 
 # The steps' side is imported where it is used: validation, which the dag-processor does, needs none of it.
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def check_suite(path: Path, file: str | None = None) -> list[SpecError]:
     """
     name = file or str(path)
     try:
-        return list(_mistakes(path.read_bytes(), name))
+        return list(_mistakes(content_of(path), name))
     except OSError as e:
         return [SpecError(name, 1, 1, "", f"cannot be read: {e.strerror}")]
 
