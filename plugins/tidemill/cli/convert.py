@@ -105,7 +105,7 @@ def report(outcome: Outcome) -> Iterator[str]:
     if outcome.allow:
         yield from ("", "these names need the setting `allow` of [tidemill], here and where Airflow runs:")
         yield f"  AIRFLOW__TIDEMILL__ALLOW='{' '.join(outcome.allow)}'"
-    count, lost_count = len(outcome.made), sum(note.lost for note in outcome.notes)
+    count, lost_count = len(outcome.made), len(_sorted(note for note in outcome.notes if note.lost))
     yield ""
     if outcome.whole:
         yield f"{_dags(count)} converted; everything was carried over"

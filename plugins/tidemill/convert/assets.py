@@ -41,7 +41,7 @@ def asset_of(item: Item, path: str, conversion: Conversion) -> Any:
     if kind in _ALIASES:
         given = _given(item.value, ("name", "group"))
         found = {"alias": text_of(given["name"], path, conversion)} if "name" in given else {}
-        return found | ({"group": given["group"].value} if "group" in given else {})
+        return found | ({"group": given["group"].text} if "group" in given else {})
     if kind in _ASSETS:
         return _asset(item, path, conversion)
     conversion.lost(item, path, "this is no asset", "name it, or write its URI")
@@ -92,7 +92,7 @@ def _watcher(item: Item, path: str, conversion: Conversion) -> dict[str, Any]:
         permitted(name, "trigger", trigger, path, conversion)
     below: Items = trigger.value if isinstance(trigger.value, dict) else {}
     arguments = {key: value_of(value, path, conversion) for key, value in below.items() if key not in (TYPE, ARGS)}
-    return {"name": given["name"].value if "name" in given else "watcher", "trigger": name} | (
+    return {"name": given["name"].text if "name" in given else "watcher", "trigger": name} | (
         {"with": arguments} if arguments else {}
     )
 
@@ -105,7 +105,7 @@ def _given(parts: Items, order: tuple[str, ...]) -> Items:
 
 def condition_of(item: Item, path: str, conversion: Conversion, known: dict[str, str] | None = None) -> Any:
     """The expression that a text says: ``(a & b) | c``. ``known``: name → URI, of a file of datasets."""
-    tokens = _TOKEN.findall(str(item.value))
+    tokens = _TOKEN.findall(item.text)
     if not tokens or len(tokens) > _MAX_TOKENS:
         conversion.lost(item, path, "this is no condition over datasets", "e.g. a & (b | c)")
         return None
@@ -157,13 +157,13 @@ def uris_of(item: Item, path: str, conversion: Conversion) -> dict[str, str] | N
     """The datasets that a file names: name → URI. ``None``, and noted, if it cannot be read."""
     from tidemill.convert.source import load
 
-    file = conversion.folder / expanded(str(item.value))
+    file = conversion.folder / expanded(item.text)
     try:
-        read = load(file, str(item.value))
+        read = load(file, item.text)
     except (SpecErrors, OSError) as e:
         reason = f"line {e.errors[0].line}: {e.errors[0].message}" if isinstance(e, SpecErrors) else e.strerror
         hint = "set the environment's variables in its path and convert again, or list the assets"
-        conversion.lost(item, path, f"the file of datasets, {item.value}, cannot be read: {reason}", hint)
+        conversion.lost(item, path, f"the file of datasets, {item.text}, cannot be read: {reason}", hint)
         return None
     listed = read["datasets"].value if "datasets" in read and isinstance(read["datasets"].value, list) else []
     return {str(one.get("name")): str(one.get("uri")) for one in listed if one.get("name") and one.get("uri")}

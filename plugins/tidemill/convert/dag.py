@@ -57,7 +57,7 @@ class _Dag:
         tags = self._take("tags")
         if tags is not None and tags.value:
             listed = tags.value if isinstance(tags.value, list) else [tags]
-            spec["tags"] = list(dict.fromkeys(str(one.value) for one in listed))
+            spec["tags"] = list(dict.fromkeys(one.text for one in listed))
         self._time(spec)
         self._settings(spec)
         self._documentation(spec)
@@ -74,7 +74,7 @@ class _Dag:
 
     def _text(self, key: str, spec: dict[str, Any]) -> None:
         item = self._take(key)
-        if item is not None and (written := str(item.value).strip()):
+        if item is not None and (written := item.text.strip()):
             spec[key] = text_of(item.at(written) if key != "doc_md" else item, key, self._conversion)
             if key == "description" and "\n" in written:
                 self._conversion.told(item, key, "Airflow shows the first line; the rest stands in the documentation")
@@ -100,13 +100,13 @@ class _Dag:
             text = instant_of(item, found, key, conversion, moves=wanted)
             if text is not None:
                 written[name] = text
-                if not isinstance(item.value, dt.date) and relative(str(item.value)) is not None:
+                if not isinstance(item.value, dt.date) and relative(item.text) is not None:
                     conversion.comment((name,), f"{item.value!r} in the source, on the day of the conversion")
             if key == "start_date":
                 zone = found
             for other, its in given[1:]:
                 if instant_of(other, its, key, conversion, moves=wanted) != text:
-                    message = f"tasks have a {key} of their own in default_args, {other.value} ({its})"
+                    message = f"tasks have a {key} of their own in default_args, {other.text} ({its})"
                     hint = "the spec has one for the DAG and its tasks"
                     conversion.lost(other, f"default_args.{key}", message, hint)
         self._defaults.pop("timezone", None)
@@ -142,7 +142,7 @@ class _Dag:
         tasks = self._take("max_active_tasks")
         for key, item in (("max_active_runs", self._take("max_active_runs")), ("max_active_tasks", older or tasks)):
             if item is not None:
-                spec[key] = item.value
+                spec[key] = value_of(item, key, conversion)
         timeout = self._take("dagrun_timeout") or self._take("dagrun_timeout_sec")
         if timeout is not None:
             length = length_of(timeout)
@@ -153,7 +153,7 @@ class _Dag:
         for key in ("render_template_as_native_obj", "is_paused_upon_creation"):
             item = self._take(key)
             if item is not None and (item.value or key.startswith("is_paused")):
-                spec[key] = item.value
+                spec[key] = value_of(item, key, conversion)
         paths = self._take("template_searchpath")
         if paths is not None:
             listed = paths.value if isinstance(paths.value, list) else [paths]
@@ -172,7 +172,7 @@ class _Dag:
     def _path(self, item: Item) -> str:
         """A path, from the project's root if it lies below."""
         root = self._conversion.project.root
-        place = Path(expanded(str(item.value)))
+        place = Path(expanded(item.text))
         if place.is_absolute() and place.is_relative_to(root):
             return place.relative_to(root).as_posix() or "."
         return text_of(item, "template_searchpath", self._conversion)
@@ -210,13 +210,13 @@ class _Dag:
         self._text("doc_md", spec)
         file = self._take("doc_md_file_path")
         if file is not None:
-            place = conversion.folder / expanded(str(file.value))
+            place = conversion.folder / expanded(file.text)
             try:
                 spec["doc_md"] = text_of(file.at(_text_in(place)), "doc_md", conversion)
             except (OSError, UnicodeDecodeError, ValueError):
-                conversion.lost(file, "doc_md_file_path", f"{file.value} cannot be read", "write `doc_md:`")
+                conversion.lost(file, "doc_md_file_path", f"{file.text} cannot be read", "write `doc_md:`")
             else:
-                conversion.comment(("doc_md",), f"from {file.value}")
+                conversion.comment(("doc_md",), f"from {file.text}")
         made = self._take("doc_md_python_callable_name")
         place_of_it, _ = self._take("doc_md_python_callable_file"), self._take("doc_md_python_arguments")
         if made is not None or place_of_it is not None:

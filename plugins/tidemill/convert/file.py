@@ -74,10 +74,15 @@ def _defaults_above(file: Path, home: Path) -> Items:
             continue
         for key, item in load(path, shown_as(path, Path.cwd())).items():
             own = found.get(key)
-            if key == "default_args" and own is not None:
+            if (
+                key == "default_args"
+                and own is not None
+                and isinstance(own.value, dict)
+                and isinstance(item.value, dict)
+            ):
                 found[key] = item.at({**own.value, **item.value})
-            elif key == "tags" and own is not None:
-                together = {str(one.value): one for one in (*own.value, *item.value)}
+            elif key == "tags" and own is not None and isinstance(own.value, list) and isinstance(item.value, list):
+                together = {one.text: one for one in (*own.value, *item.value)}
                 found[key] = item.at([together[name] for name in sorted(together)])
             elif key != "tidemill":
                 found[key] = item

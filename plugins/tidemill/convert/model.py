@@ -29,9 +29,9 @@ class Item:
         return Item(value, self.file, self.line, self.column)
 
     def get(self, key: str) -> Any:
-        """The plain scalar below a key; ``None`` if there is none."""
+        """The value below a key, without places; ``None`` if there is none."""
         below = self.value.get(key) if isinstance(self.value, dict) else None
-        return below.value if below is not None else None
+        return below.plain if below is not None else None
 
     @property
     def plain(self) -> Any:
@@ -39,6 +39,11 @@ class Item:
         if isinstance(self.value, dict):
             return {key: below.plain for key, below in self.value.items()}
         return [below.plain for below in self.value] if isinstance(self.value, list) else self.value
+
+    @property
+    def text(self) -> str:
+        """The value as text, whatever it is."""
+        return str(self.plain)
 
 
 Items = dict[str, Item]

@@ -101,7 +101,7 @@ def permitted(name: str, use: Use, item: Item, path: str, conversion: Conversion
 
 def function_name(item: Item, path: str, conversion: Conversion) -> str:
     """``module:function`` for a dotted name."""
-    written = str(item.value)
+    written = item.text
     module, _, name = written.rpartition(".")
     if ":" in written or not module:
         found = written
@@ -113,21 +113,21 @@ def function_name(item: Item, path: str, conversion: Conversion) -> str:
 
 def function_in_file(file: Item, name: Item, path: str, conversion: Conversion) -> str:
     """``module:function`` for a function's name and the path of its file."""
-    place = expanded(str(file.value))
+    place = expanded(file.text)
     found = None
     if not _VARIABLE.search(place):
         resolved = Path(os.path.normpath(conversion.folder / place))
         root, home = conversion.project.root, conversion.home
         package = root / PROJECT_PACKAGE
         for below, base in ((package, root), (home / PROJECT_PACKAGE, home), (home, home), (root, root)):
-            if resolved.is_relative_to(below):
+            if resolved.suffix == ".py" and resolved.is_relative_to(below):
                 found = ".".join(resolved.relative_to(base).with_suffix("").parts)
                 break
     if found is None:
         found = Path(place).stem
-        message = f"{file.value} is not in the project as far as can be seen; the spec names the module {found}"
-        conversion.lost(file, path, message, f"move the file below include/, and write include.{found}:{name.value}")
-    full = f"{found}:{name.value}"
+        message = f"{file.text} is not in the project as far as can be seen; the spec names the module {found}"
+        conversion.lost(file, path, message, f"move the file below include/, and write include.{found}:{name.text}")
+    full = f"{found}:{name.text}"
     permitted(full, "callable", file, path, conversion)
     return full
 

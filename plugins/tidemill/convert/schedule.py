@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tidemill import settings
 from tidemill.convert.assets import asset_of, condition_of, is_asset, uris_of
@@ -51,7 +51,8 @@ def schedule_of(item: Item, zone: str, conversion: Conversion) -> Any:
     if isinstance(value, dict) and "datasets" in value:
         return _datasets(value, zone, conversion)
     if isinstance(value, dict) and value.keys() <= {"callable", "params"} and "callable" in value:
-        named = {TYPE: value["callable"], **(value["params"].value or {} if "params" in value else {})}
+        given = value["params"].value if "params" in value else None
+        named = {TYPE: value["callable"], **(given if isinstance(given, dict) else {})}
         return _object(item.at(named), conversion)
     if value is not None:
         conversion.lost(item, "schedule", "this is no schedule that Airflow 3 knows", "write the spec's `schedule:`")
@@ -103,7 +104,7 @@ def _either(parts: Items, conversion: Conversion) -> Any:
     assets = parts.get("assets") or parts.get("datasets")
     if assets is not None:
         made = schedule_of(assets, "UTC", conversion)
-        if isinstance(made, dict):
+        if isinstance(made, dict) and "assets" in made:
             found["assets"] = made["assets"]
     return found or None
 
@@ -142,7 +143,7 @@ def _datasets(parts: Items, zone: str, conversion: Conversion) -> Any:
         if known is None:
             return None
     if isinstance(datasets.value, list):
-        named = [one.at(known.get(str(one.value), one.value) if known else one.value) for one in datasets.value]
+        named = [one.at(known.get(one.text, one.value) if known else one.value) for one in datasets.value]
         found = asset_of(datasets.at({"__and__": datasets.at(named)}), "schedule.datasets", conversion)
     elif isinstance(datasets.value, dict):
         found = asset_of(datasets, "schedule.datasets", conversion)
@@ -157,7 +158,7 @@ def _datasets(parts: Items, zone: str, conversion: Conversion) -> Any:
 def zone_of(around: Items) -> str:
     """The time zone that dag-factory gives a date: the `timezone` beside it."""
     named = around.get("timezone")
-    return str(named.value) if named is not None and named.value else "UTC"
+    return named.text if named is not None and named.value else "UTC"
 
 
 def instant_of(item: Item, zone: str, path: str, conversion: Conversion, *, moves: bool) -> str | None:
@@ -168,7 +169,7 @@ def instant_of(item: Item, zone: str, path: str, conversion: Conversion, *, move
     value = item.value
     try:
         clock = ZoneInfo(zone)
-    except (ValueError, OSError):
+    except (ValueError, OSError, ZoneInfoNotFoundError):
         conversion.lost(item, path, f'unknown time zone "{zone}"', "a name of the IANA database")
         return None
     moment: dt.datetime | None = None

@@ -116,11 +116,9 @@ class Steps:
         listed = written.value if written is not None and isinstance(written.value, list) else []
         after = []
         for one in listed:
-            target = self._tree.find(str(one.value))
+            target = self._tree.find(one.text)
             if target is None:
-                self._conversion.lost(
-                    one, f"{path}.dependencies", f'there is no task "{one.value}"', "name another one"
-                )
+                self._conversion.lost(one, f"{path}.dependencies", f'there is no task "{one.text}"', "name another one")
             elif (name := self._tree.called(target, place.around)) not in after:
                 after.append(name)
         return {"after": after[0] if len(after) == 1 else after} if after else {}
@@ -165,7 +163,7 @@ class Steps:
         self, item: Item, head: dict[str, Any], rest: Items, mapped: Items, place: Place, path: str
     ) -> dict[str, Any]:
         conversion = self._conversion
-        name = operator_name(str(item.value))
+        name = operator_name(item.text)
         permitted(name, "operator", item, f"{path}.operator", conversion)
         signature = conversion.look(name, "operator")
         known = signature if isinstance(signature, Signature) else None
@@ -219,9 +217,9 @@ class Steps:
         self, decorator: Item, items: Items, fixed: Items, mapped: Items, place: Place, path: str
     ) -> dict[str, Any] | None:
         conversion = self._conversion
-        kind = decorator_name(str(decorator.value))
+        kind = decorator_name(decorator.text)
         if kind is None:
-            message = f'the decorator "{decorator.value}" is not in the language'
+            message = f'the decorator "{decorator.text}" is not in the language'
             conversion.lost(decorator, f"{path}.decorator", message, "write the step with an operator")
             return None
         function = function_of(items, "python_callable", path, conversion)

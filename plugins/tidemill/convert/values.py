@@ -19,7 +19,7 @@ _RELATIVE = re.compile(r"(\d+)\s+(hour|minute|second|day)", re.IGNORECASE)
 
 def text_of(item: Item, path: str, conversion: Conversion) -> str:
     """A text of the spec: what would be a reference there stays what it is."""
-    found = str(item.value)
+    found = item.text
     names = variables(found)
     if names:
         shown = ", ".join(f"${name}" for name in names)
@@ -48,14 +48,15 @@ def value_of(item: Item, path: str, conversion: Conversion) -> Any:
     for key in ("__and__", "__or__"):
         if key in value:
             sign = " & " if key == "__and__" else " | "
-            return "(" + sign.join(str(value_of(part, path, conversion)) for part in value[key].value) + ")"
+            parts = value[key].value if isinstance(value[key].value, list) else [value[key]]
+            return "(" + sign.join(str(value_of(part, path, conversion)) for part in parts) + ")"
     return {key: value_of(below, f"{path}.{key}", conversion) for key, below in value.items()}
 
 
 def object_of(item: Item, path: str, conversion: Conversion) -> Any:
     """An object of a class, as ``{$object: …}``."""
     parts: Items = item.value
-    written = str(parts[TYPE].value)
+    written = parts[TYPE].text
     if written == "builtins.list" and "items" in parts:
         return value_of(parts["items"], path, conversion)
     name = object_name(written)
@@ -75,7 +76,7 @@ def object_of(item: Item, path: str, conversion: Conversion) -> Any:
 def type_of(item: Item) -> str | None:
     """The class that a value is an object of; ``None`` if it is none."""
     if isinstance(item.value, dict) and TYPE in item.value:
-        return str(item.value[TYPE].value)
+        return str(item.value[TYPE].plain)
     return None
 
 

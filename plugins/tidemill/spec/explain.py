@@ -34,6 +34,7 @@ _EXPECTED = {
     "model_attributes_type": "a mapping",
     "union_tag_not_found": "text or a mapping",
 }
+_VERSION: Path = ("tidemill",)
 _LIMITS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 _MAX_KEYS = 20
 _MAX_CHOICES = 6
@@ -45,6 +46,10 @@ def explain(
 ) -> Iterator[SpecError]:
     """The errors of a validation of ``value``. ``empty``: keys without a value, which were told of already."""
     paths = [path_of(error["loc"], value) for error in found]
+    if _is_newer(value.get("tidemill")):
+        # What else is wrong here may be right there.
+        found = [error for path, error in zip(paths, found, strict=True) if path == _VERSION]
+        paths = [_VERSION] * len(found)
     # A misspelt key is one mistake, not one unknown and one missing key.
     unknown = [path for path, error in zip(paths, found, strict=True) if error["type"] == "extra_forbidden"]
     meant = {(*path[:-1], near) for path in unknown if (near := _near(path, value))}
@@ -57,6 +62,11 @@ def explain(
         elif error["type"] != "too_short" or not any(e[: len(path)] == path for e in empty):
             message, hint = _wrong_value(error, path, value)
             yield sources.error(path, message, hint, key=error["loc"][-1] == "[key]")
+
+
+def _is_newer(version: Any) -> bool:
+    """Whether a file says that it is written in a version of the language that is still to come."""
+    return isinstance(version, int) and not isinstance(version, bool) and version > 1
 
 
 def path_of(loc: tuple[str | int, ...], value: Any) -> Path:
@@ -229,7 +239,10 @@ def _what_to_write(kind: str, given: Any, path: Path, value: Any) -> str | None:
 
 def _wrong_choice(context: Mapping[str, Any], given: Any, path: Path) -> Words:
     choices = _expected(context)
-    if path == ("tidemill",):
+    if path == _VERSION and _is_newer(given):
+        hint = f"upgrade Tidemill: {__version__} reads `tidemill: 1`"
+        return f"the file is written in a later version of the language, {given}", hint
+    if path == _VERSION:
         return f"expected 1, got {describe(given)}", f"write `tidemill: 1`, the language of Tidemill {__version__}"
     near = suggest(given, choices) if isinstance(given, str) else None
     if len(choices) > _MAX_CHOICES:
