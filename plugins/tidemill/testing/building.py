@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tidemill.plan.model import DagPlan, Plan
 from tidemill.project import Project
+from tidemill.testing.code import importable
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -54,10 +55,11 @@ def built(plan: Plan, dag_plan: DagPlan, file: Path, project: Project) -> DAG:
     from tidemill.airflow.values import Unbuildable
 
     try:
-        dag = build(plan, dag_plan, file, project)
-        dag.validate()  # type: ignore[no-untyped-call] # Airflow left it untyped
-        dag.check_cycle()
-        DagSerialization.from_dict(DagSerialization.to_dict(dag))
+        with importable(project.root):
+            dag = build(plan, dag_plan, file, project)
+            dag.validate()  # type: ignore[no-untyped-call] # Airflow left it untyped
+            dag.check_cycle()
+            DagSerialization.from_dict(DagSerialization.to_dict(dag))
     except Unbuildable as e:
         place = f"{e.task.file}:{e.task.line}: steps.{e.task.task_id}" if e.task is not None else plan.file
         raise AssertionError(f"{place}: {e}") from None

@@ -190,7 +190,8 @@ class Pipeline:
         ``overrides``: values of the spec by path, as ``{"promote.when.roc_auc.at_least": 0}``. ``approve``: the answer
         where a person is asked. ``timeout`` is in seconds.
 
-        A task that fails is no error here: ``run.state`` tells, and ``run.assert_success()`` asserts.
+        A task that fails is no error here: ``run.state`` tells, and ``run.assert_success()`` asserts. It is not tried
+        again, whatever ``retries`` say.
 
         Raises:
             AssertionError: the overrides make the spec invalid, the run took too long, or it could not begin.

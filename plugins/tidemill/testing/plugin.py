@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _OPTION = "--tidemill-specs"
 _INI = "tidemill_specs"
 _MARKER = "tidemill(path, environment=None, row=None): the pipeline that the fixture tidemill_pipeline loads"
+_SLOW = 'slow: takes its time, as the runs in the tests that `tidemill new` writes; -m "not slow" leaves it out'
 _KEY: pytest.StashKey[Specs] = pytest.StashKey()
 
 
@@ -30,8 +31,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker, and let pytest look into the folder of specs unless it was told where to look."""
+    """Register the markers, and let pytest look into the folder of specs unless it was told where to look."""
     config.addinivalue_line("markers", _MARKER)
+    if not any(line.split(":")[0].strip() == "slow" for line in config.getini("markers")):
+        config.addinivalue_line("markers", _SLOW)
     folder = _folder(config)
     if folder is None:
         return

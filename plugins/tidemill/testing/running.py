@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _PRIVATE = ("AIRFLOW_CONN_TIDEMILL", "AIRFLOW__DATABASE__", "AIRFLOW__SECRETS__", "MLFLOW_", "TIDEMILL_")
 """Settings that lead to what the project itself uses."""
 _KEPT = ("TIDEMILL_ENVIRONMENT",)
-_SHOWN_LINES = 30
+_SHOWN_LINES = 20
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,7 @@ def _in_a_process(pipeline: Pipeline, job: Mapping[str, Any], folder: Path, want
         **airflow_variables(wanted.connections, wanted.variables),
         "TIDEMILL_ROOT": str(pipeline.place.project.root),
         "TIDEMILL_STATE": str(folder / "state"),
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRIES": "0",
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "tidemill.testing.runner"],

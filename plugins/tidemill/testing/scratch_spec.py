@@ -17,7 +17,9 @@ _FOLDER = "dags"
 
 
 def written(pipeline: Pipeline, wanted: Wanted, folder: Path) -> tuple[Path, str | None]:
-    """The file to run, and the ``as_of`` to give to it: the spec itself if nothing about it changes.
+    """The file to run, and the ``as_of`` to give to it.
+
+    A step that fails is not tried again there: who tests wants to know it at once, not after the retries' delays.
 
     Raises:
         AssertionError: there are no rows to sample, or the changes make the spec invalid.
@@ -34,8 +36,6 @@ def written(pipeline: Pipeline, wanted: Wanted, folder: Path) -> tuple[Path, str
         source.write(train.extend(holdout), path)
         changes["data.source"] = str(path)
         as_of = instant_of(spec_of(pipeline.plan), wanted.as_of).isoformat()
-    if not changes:
-        return pipeline.file, as_of
     return _copy(pipeline, changes, folder), as_of
 
 
@@ -51,6 +51,7 @@ def _copy(pipeline: Pipeline, changes: Mapping[str, Any], folder: Path) -> Path:
         values = _literal(values_of(resolve(pipeline.file, pipeline.row)))
     except TidemillError as e:  # it was sound when it was loaded
         raise AssertionError(str(e)) from None
+    _without_retries(values)
     for path, value in changes.items():
         _put(values, path, value)
     if pipeline.row is not None:
@@ -62,9 +63,20 @@ def _copy(pipeline: Pipeline, changes: Mapping[str, Any], folder: Path) -> Path:
     project = Project(pipeline.place.project.root, folder / "state")
     verdict = judge(file, dags, project, row=pipeline.row)
     if verdict.errors:
-        changed = ", ".join(f"{path}: {value!r}" for path, value in changes.items())
-        raise AssertionError(f"the spec is no longer valid with {changed}\n\n{SpecErrors(verdict.errors).render()}")
+        given = ", ".join(f"{path}: {value!r}" for path, value in changes.items())
+        raise AssertionError(f"the spec is not valid with {given}\n\n{SpecErrors(verdict.errors).render()}")
     return file
+
+
+def _without_retries(values: dict[str, Any]) -> None:
+    """Leave out how often steps are tried again: of all, of a group's, of one."""
+    for holder in (values, values.get("defaults")):
+        if isinstance(holder, dict):
+            holder.pop("retries", None)
+    steps = values.get("steps")
+    for step in steps.values() if isinstance(steps, dict) else ():
+        if isinstance(step, dict):
+            _without_retries(step)
 
 
 def _put(values: dict[str, Any], path: str, value: Any) -> None:

@@ -37,10 +37,14 @@ class World:
 
     @property
     def instant(self) -> datetime:
-        """The instant that the run stands at, in UTC; now if none was given."""
+        """The instant that the run stands at, in UTC; now if none was given. Raises AssertionError if it is none."""
+        __tracebackhide__ = True
         from tidemill.spec.units import instant
 
-        return datetime.now(UTC) if self.as_of is None else instant(self.as_of)
+        try:
+            return datetime.now(UTC) if self.as_of is None else instant(self.as_of)
+        except ValueError as e:
+            raise AssertionError(f"as_of: {e}") from None
 
 
 @dataclass(frozen=True)

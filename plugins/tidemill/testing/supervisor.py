@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tidemill.project import Project
+from tidemill.testing.code import importable
+from tidemill.testing.environment import airflow_variables
 
 if TYPE_CHECKING:
     from tidemill.testing.dag import Dag, Task
@@ -180,21 +181,17 @@ def in_place(supervisor: Supervisor, world: World, project: Project) -> Iterator
     """The supervisor, the connections, the variables and the project's code in place of the world, for a while."""
     from airflow.sdk.execution_time import task_runner
 
-    from tidemill.testing.environment import airflow_variables
-
-    environment, path = dict(os.environ), list(sys.path)
+    environment = dict(os.environ)
     had, before = hasattr(task_runner, "SUPERVISOR_COMMS"), getattr(task_runner, "SUPERVISOR_COMMS", None)
     os.environ.update(airflow_variables(world.connections, world.variables))
-    if str(project.root) not in sys.path:
-        sys.path.insert(0, str(project.root))
     task_runner.SUPERVISOR_COMMS = supervisor  # type: ignore[attr-defined] # Airflow sets it in each task's process
     try:
-        yield
+        with importable(project.root):
+            yield
     finally:
         if had:
             task_runner.SUPERVISOR_COMMS = before  # type: ignore[attr-defined] # as above
         else:
             del task_runner.SUPERVISOR_COMMS  # type: ignore[attr-defined] # as above
-        sys.path[:] = path
         os.environ.clear()
         os.environ.update(environment)

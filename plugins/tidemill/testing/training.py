@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidemill.plan.model import Plan
 from tidemill.project import Project
+from tidemill.testing.code import importable
 from tidemill.testing.folders import scratch
 from tidemill.testing.sample import sample, spec_of
 
@@ -97,10 +97,5 @@ def _loaded(path: Path, root: Path) -> Any:
         return load_model(str(path))
     from tidemill.tools.pickled import unpickle
 
-    before = list(sys.path)
-    if str(root) not in sys.path:
-        sys.path.insert(0, str(root))
-    try:
+    with importable(root):
         return unpickle(path)[0]
-    finally:
-        sys.path[:] = before
