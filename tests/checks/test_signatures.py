@@ -238,6 +238,17 @@ print(answer.parameters[0].name)
     assert done.stdout.split()[-1] == "bash_command"
 
 
+def test_a_process_in_which_no_database_can_be_named_still_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As Airflow's dag-processor sets it in the processes that parse.
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "airflow-db-not-allowed:///")
+    monkeypatch.setattr(module, "_remembered", {})
+    monkeypatch.delitem(sys.modules, BASH.rpartition(".")[0], raising=False)
+    found = signatures([(BASH, "operator")], Project(tmp_path, tmp_path / ".tidemill"))[BASH, "operator"]
+    assert isinstance(found, Signature), found
+
+
 def test_the_files_that_decide_are_named(tmp_path: Path) -> None:
     (tmp_path / "include" / "lib").mkdir(parents=True)
     (tmp_path / "include" / "a.py").write_text("from .lib import b\nfrom include.c import *\nimport os")

@@ -119,7 +119,10 @@ class Live:
 
     def wait_for_dag(self, dag_id: str) -> dict[str, Any]:
         """The DAG, once Airflow has it."""
-        return self.wait_for(f"a DAG {dag_id}", lambda: self.dag(dag_id))
+        try:
+            return self.wait_for(f"a DAG {dag_id}", lambda: self.dag(dag_id))
+        except AssertionError as error:
+            raise AssertionError(f"{error}; import errors: {self.api.import_errors()}") from None
 
     def dag(self, dag_id: str) -> dict[str, Any] | None:
         from tidemill.cli.airflow_api import NotFound

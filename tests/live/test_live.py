@@ -77,6 +77,107 @@ def test_a_broken_yaml_shows_what_validate_prints_and_leaves_its_neighbours_alon
         broken.unlink()
 
 
+ODD = """
+tidemill: 1
+steps:
+  greet: {operator: BashOperatr, with: {bash_command: "echo hello"}}
+"""
+
+
+def test_two_broken_specs_both_stand_in_the_import_errors_and_one_mended_is_gone(live: Any) -> None:
+    live.wait_for_dag("gated")
+    files = [live.dag_file("broken.yaml", BROKEN), live.dag_file("odd.yaml", ODD)]
+
+    def told() -> str:
+        return "\n".join(live.api.import_errors().values())
+
+    try:
+        live.wait_for("both mistakes", lambda: "roc_acu" in told() and "BashOperatr" in told())
+        for line in ('did you mean "roc_auc"?', "dags/odd.yaml:3:", "dags/broken.yaml:7:", "^^^^"):
+            assert line in told()
+        live.dag_file("odd.yaml", ODD.replace("BashOperatr", "BashOperator"))
+        live.wait_for_dag("odd")
+        live.wait_for("the other mistake alone", lambda: "roc_acu" in told() and "BashOperatr" not in told())
+        dag = live.api.dag("gated")
+        assert (dag["is_stale"], dag["has_import_errors"]) == (False, False)
+    finally:
+        for file in files:
+            file.unlink()
+
+
+FLOW = """
+tidemill: 1
+description: Steps of every sort.
+params: {country: {type: string, default: dk, enum: [dk, "no"]}}
+defaults: {retries: 0}
+steps:
+  make: {operator: BashOperator, with: {bash_command: "echo {{ params.country }} {{ as_of }}"}, setup: true}
+  countries: {python: "include.flow:countries", after: make}
+  wait: {operator: DateTimeSensorAsync, with: {target_time: "2020-01-01T00:00:00+00:00"}, after: make}
+  load:
+    python: include.flow:load
+    for_each: {country: "{{ steps.countries }}"}
+    with: {year: 2013}
+  choose: {python: "include.flow:choose", decorator: branch, after: [load, wait]}
+  ways:
+    after: choose
+    steps:
+      high: {operator: BashOperator, with: {bash_command: "echo {{ steps.countries[1] }} of {{ steps.make }}"}}
+      low: {operator: EmptyOperator}
+  each:
+    for_each: {country: "{{ steps.countries }}"}
+    steps:
+      say: {python: "include.flow:say", with: {country: "{{ each.country }}"}}
+  total:
+    after: [ways, each]
+    trigger_rule: none_failed
+    python: include.flow:total
+    with: {rows: "{{ steps.load }}"}
+  clean: {operator: BashOperator, with: {bash_command: "echo clean"}, teardown: {of: make}, after: total}
+"""
+
+FLOW_CODE = """
+def countries():
+    return ["dk", "no", "se"]
+
+
+def load(country, year):
+    return {"country": country, "rows": len(country) + year}
+
+
+def choose():
+    return "ways.high"
+
+
+def say(country):
+    return country.upper()
+
+
+def total(rows):
+    return sum(row["rows"] for row in rows)
+"""
+
+
+def test_steps_of_every_sort_run_under_the_real_scheduler(live: Any) -> None:
+    (live.project.root / "include" / "flow.py").write_text(FLOW_CODE.lstrip(), encoding="utf-8")
+    live.dag_file("flow.yaml", FLOW)
+    live.wait_for_dag("flow")
+    run_id = live.api.start("flow", None, {"country": "no"})["dag_run_id"]
+    live.finish("flow", run_id)
+
+    instances = live.api.tasks("flow", run_id)
+    states = sorted((task["task_id"], task["map_index"], task["state"]) for task in instances)
+    mapped = [(name, index, "success") for name in ("each.say", "load") for index in range(3)]
+    single = [(name, -1, "success") for name in ("make", "countries", "wait", "choose", "ways.high", "total", "clean")]
+    assert states == sorted([*mapped, *single, ("ways.low", -1, "skipped")])
+    assert live.api.xcom("flow", run_id, "total") == 3 * (2 + 2013)
+    made = live.api.xcom("flow", run_id, "make")
+    assert made.startswith("no 20")  # the param that was given, and the run's instant
+    assert live.api.xcom("flow", run_id, "ways.high") == f"no of {made}"
+    operators = {task["task_id"]: task["operator"] for task in instances}
+    assert operators["ways.low"] == "EmptyOperator"  # stored from the whole DAG, not from a task's placeholders
+
+
 def test_a_person_says_no_and_then_yes(live: Any) -> None:
     live.wait_for_dag("gated")
 

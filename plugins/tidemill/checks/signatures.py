@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from functools import cache
@@ -19,7 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tidemill import __version__
+from tidemill import __version__, settings
 from tidemill.checks import reflect
 from tidemill.checks.allowed import Use, elsewhere, full_name, installed, missing, refused, split_name
 from tidemill.checks.code import module_file, read_module
@@ -240,10 +241,23 @@ def _imported(name: str) -> _Real | None:
 def _looked_at(names: list[str]) -> dict[str, _Real | SignatureProblem]:
     """The answers of one process. If it dies, the first class without an answer is to blame; those behind it are
     for the next process."""
+    with tempfile.TemporaryDirectory(prefix="tidemill-signatures-") as home:
+        return _looked_at_from(home, names)
+
+
+def _looked_at_from(home: str, names: list[str]) -> dict[str, _Real | SignatureProblem]:
     import tidemill
 
     paths = [str(Path(tidemill.__file__).parent.parent), *filter(None, sys.path)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
+    # An Airflow of its own: that of the process that asks may be one in which no database can be named, as the
+    # dag-processor's children are.
+    environment = {name: value for name, value in os.environ.items() if "AIRFLOW_" not in name}
+    environment |= {
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+        "AIRFLOW_HOME": home,
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__TIDEMILL__ALLOW": settings.setting("allow"),
+    }
     # -P: what lies in the working directory is not taken for a module.
     command = [sys.executable, "-P", "-W", "ignore", "-m", "tidemill.airflow.signatures", *names]
     options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
