@@ -4,6 +4,7 @@ step's result that stands alone, which keeps its type."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from airflow.sdk.definitions.xcom_arg import PlainXComArg
@@ -47,11 +48,12 @@ class Field(PlainXComArg):
     def _of(self, value: Any, context: Mapping[str, Any]) -> Any:
         if isinstance(value, Mapping) and self.key in value:
             return value[self.key]
-        try:
-            return super().resolve(context)
-        except XComNotFound:
-            if value is None:
-                raise _missing(self.operator.task_id, context) from None
+        with suppress(XComNotFound):
+            pushed = super().resolve(context)
+            if pushed is not None:
+                return pushed
+        if value is None:
+            raise _missing(self.operator.task_id, context)
         kind = "a mapping without it" if isinstance(value, Mapping) else f"{type(value).__name__}, which has no fields"
         raise NoOutput(f"steps.{self.operator.task_id}.{self.key}: the step returned {kind}")
 
@@ -65,7 +67,7 @@ def steps(context: Context, task_id: str) -> Any:
         NoOutput: the step did not run, or returned nothing.
     """
     task = context["dag"].get_task(task_id)
-    value = PlainXComArg(task).resolve(context)
+    value = PlainXComArg(task).resolve(dict(context))
     if task.is_mapped:
         return list(value)
     if value is None:

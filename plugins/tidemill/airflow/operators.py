@@ -153,6 +153,8 @@ class PromoteOperator(StepOperator, SkipMixin):
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the step, then skip the tasks right after it that ask for another outcome."""
         value = super().execute(context)
+        # Skipping ends the task by an exception, and what a task returns is lost with it.
+        context["ti"].xcom_push("return_value", value)
         self.skip_all_except(context["ti"], self.followers.get(value["outcome"], []))
         return value
 
