@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import CommandLine
+from tests.testing.test_plugin import run
 from tidemill.cli.new import sample
 
 
@@ -22,6 +23,37 @@ def test_a_new_pipeline_is_sound_and_its_code_is_python(tmp_path: Path, name: st
     assert tidemill("show", f"dags/{name}.yaml").code == 0
     for path in tmp_path.rglob("*.py"):
         ast.parse(path.read_text())
+
+
+@pytest.mark.parametrize("name", ["sales", "late-orders", "class"])
+def test_a_new_workflow_is_sound(tmp_path: Path, name: str, tidemill: CommandLine) -> None:
+    said = tidemill("new", name, "--steps", cwd=tmp_path)
+    assert said.code == 0, said.err
+    written = [line.removeprefix("wrote ") for line in said.out.splitlines() if line.startswith("wrote ")]
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()} == set(written)
+    assert not any(file.endswith((".csv", "train.py")) for file in written)
+    assert tidemill("validate", "dags").out == "1 pipeline checked, no mistakes\n"
+    for path in tmp_path.rglob("*.py"):
+        ast.parse(path.read_text())
+
+
+@pytest.mark.parametrize(("options", "passed"), [(["--steps"], 3), ([], 3)])
+def test_the_tests_that_are_written_pass(
+    tmp_path: Path, options: list[str], passed: int, tidemill: CommandLine
+) -> None:
+    tidemill("new", "late-orders", *options, cwd=tmp_path)
+    code, said = run(tmp_path, "-m", "not slow", "--strict-markers")
+    assert code == 0, said
+    assert f"{passed} passed, 1 deselected" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [["--steps"], []])
+def test_the_runs_in_the_tests_that_are_written_pass(tmp_path: Path, options: list[str], tidemill: CommandLine) -> None:
+    tidemill("new", "class", *options, cwd=tmp_path)
+    code, said = run(tmp_path, "-m", "slow")
+    assert code == 0, said
+    assert "1 passed, 3 deselected" in said
 
 
 def test_two_pipelines_share_a_project(tmp_path: Path, tidemill: CommandLine) -> None:

@@ -73,7 +73,7 @@ def test_an_environment_and_a_row(folder: Path) -> None:
 
 
 def test_a_dag_of_another_kind(flow: Pipeline) -> None:
-    with pytest.raises(AssertionError, match='flow .dags/flow.yaml. has no DAG "training"; it has "workflow"'):
+    with pytest.raises(AssertionError, match=r'flow \(dags/flow\.yaml\) has no DAG "training"; it has "workflow"'):
         flow.dag("training")
 
 

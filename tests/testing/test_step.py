@@ -93,7 +93,11 @@ def test_what_a_step_raises_is_raised(flow: Pipeline) -> None:
     [
         ("claen", {}, 'has no task "claen"; did you mean "clean"?'),
         ("clean", {}, '"clean" (dags/flow.yaml:12) asks for the result of "read": give one, outputs={\'read\': …}'),
-        ("clean", {"outputs": {"read": {"row": []}}}, 'asks for "rows" of the result of "read", which outputs gives as'),
+        (
+            "clean",
+            {"outputs": {"read": {"row": []}}},
+            'asks for "rows" of the result of "read", which outputs gives as',
+        ),
         ("clean", {"outputs": {"raed": 1}}, 'has no task "raed"; did you mean "read"?'),
         ("length", {"outputs": {"greet": 3}}, '"greet" is mapped: outputs must give the list of its results, got 3'),
         ("greet", {}, "is mapped: say which instance, each={'country': '…'}"),

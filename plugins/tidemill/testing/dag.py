@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from tidemill.plan.model import DagPlan, GroupPlan, Kind, SchedulePlan, TaskPlan
@@ -123,7 +124,7 @@ class Dag:
             AssertionError: one does not, or does not exist.
         """
         __tracebackhide__ = True
-        for earlier, later in zip(names, names[1:], strict=False):
+        for earlier, later in pairwise(names):
             for first in self.members(earlier):
                 for second in self.members(later):
                     if first not in self.ancestors(second):
@@ -151,6 +152,7 @@ class Dag:
         return list(ticks(schedule.cron, schedule.timezone, begin, end))
 
     def members(self, name: str) -> frozenset[str]:
+        """The tasks that a name stands for: all of a group's, or the one task. Raises AssertionError if it is none."""
         __tracebackhide__ = True
         if name in self._groups:
             return self._groups[name]

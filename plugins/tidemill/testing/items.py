@@ -84,7 +84,7 @@ class _SpecItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Where it is, and what it is called in the head of its failure."""
-        return self.path, None, f"{self.parent.path.name}::{self.name}"
+        return self.path, 0, f"{self.parent.path.name}: {self.name}"
 
 
 class Valid(_SpecItem):
@@ -109,7 +109,7 @@ class Builds(_SpecItem):
 
         verdict, project = self.parent.verdict, self.parent.specs.place.project
         if not verdict.plans:
-            pytest.skip("it is not valid")
+            raise pytest.skip.Exception("it is not valid", _use_item_location=True)
         failed = []
         for plan in verdict.plans:
             for dag in plan.dags:

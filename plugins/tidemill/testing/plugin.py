@@ -43,11 +43,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if not folder.is_dir():
         raise pytest.UsageError(f"{_OPTION}, {_INI}: there is no folder {folder}")
     config.stash[_KEY] = Specs(folder)
-    if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+    told = config.args_source is pytest.Config.ArgsSource.ARGS
+    if not told and not any(folder.is_relative_to(Path(arg).resolve()) for arg in config.args):
         config.args.append(str(folder))
-    elif config.args_source is pytest.Config.ArgsSource.INVOCATION_DIR:
-        if not folder.is_relative_to(config.invocation_params.dir.resolve()):
-            config.args.append(str(folder))
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SpecFile | None:
@@ -87,8 +85,8 @@ def tidemill_pipeline(request: pytest.FixtureRequest, load_pipeline: Callable[..
 
 
 def _folder(config: pytest.Config) -> Path | None:
-    given = config.getoption(_OPTION)
+    given: str | None = config.getoption(_OPTION)
     if given is not None:
         return (config.invocation_params.dir / given).resolve()
-    written = config.getini(_INI)
+    written: str = config.getini(_INI)
     return (config.rootpath / written).resolve() if written else None

@@ -56,9 +56,7 @@ def spans_of(plan: Plan, as_of: str | datetime | None) -> Spans:
     return Spans.of(spec.data.window, instant_of(spec, as_of))
 
 
-def sample(
-    plan: Plan, project: Project, rows: int, as_of: str | datetime | None
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+def sample(plan: Plan, project: Project, rows: int, as_of: str | datetime | None) -> tuple[pl.DataFrame, pl.DataFrame]:
     """About so many rows of the window, spread evenly over it, with their columns' types: those to train on, and those
     to be judged on. Both parts have at least one row, so that a run finds none of them empty.
 

@@ -53,8 +53,8 @@ class StepResult:
 
     ``value`` is what it returned, as the steps after it get it; ``state`` Airflow's name of what became of it,
     ``success``, ``skipped`` or ``up_for_reschedule`` (a sensor whose time has not come); ``rendered`` its templated
-    fields as they were rendered; ``pushed`` what it handed on under other keys; ``follows`` the tasks that a branch goes
-    on with, ``skips`` those that a branch or short circuit leaves out; ``triggered`` the DAG runs that it started, each
+    fields as they were rendered; ``pushed`` what it handed on under other keys; ``follows`` the tasks that a branch
+    goes on with, ``skips`` those that a branch or short circuit leaves out; ``triggered`` the DAG runs that it started, each
     with ``dag_id`` and ``conf``; ``variables`` those that it wrote.
     """
 
@@ -134,7 +134,7 @@ def _given(task: TaskPlan, expand: Any, world: World) -> Any:
     __tracebackhide__ = True
     by_name = isinstance(expand, Mapping) and "$output" not in expand
     if world.each is None:
-        example = {name: "…" for name in expand} if by_name else {"argument": "…"}
+        example = dict.fromkeys(expand, "…") if by_name else {"argument": "…"}
         raise AssertionError(f'"{task.task_id}" ({_place(task)}) is mapped: say which instance, each={example}')
     if not by_name:
         return [dict(world.each)]

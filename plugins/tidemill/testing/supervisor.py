@@ -1,4 +1,7 @@
-"""What answers a task in place of Airflow's supervisor: results, connections and variables of a test."""
+"""What answers a task in place of Airflow's supervisor: results, connections and variables of a test.
+
+It imports Airflow, and so is imported when a step is run.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import ErrorType
+from airflow.sdk.execution_time import comms, task_runner
+from airflow.sdk.serde import deserialize, serialize
 
 from tidemill.project import Project
 from tidemill.testing.code import importable
@@ -36,8 +43,6 @@ class Supervisor:
 
     def send(self, msg: Any) -> Any:
         """Answer a message of Airflow's task runner."""
-        from airflow.sdk.execution_time import comms
-
         answer = getattr(self, f"_{type(msg).__name__}", None)
         if answer is not None:
             return answer(msg)
@@ -95,103 +100,73 @@ class Supervisor:
         mapped = [group.group_id for group in self._dag.plan.groups if group.expand is not None]
         return any({task_id, self._task.id} <= self._dag.members(group) for group in mapped)
 
-    def _GetXCom(self, msg: Any) -> Any:  # noqa: N802 - named as the messages are
-        from airflow.sdk.execution_time.comms import XComResult
-
+    def _GetXCom(self, msg: Any) -> Any:
         value = self._output(msg.task_id, msg.key)
-        return XComResult(key=msg.key, value=None if value is None else _stored(value))
+        return comms.XComResult(key=msg.key, value=None if value is None else _stored(value))
 
-    def _GetXComCount(self, msg: Any) -> Any:  # noqa: N802
-        from airflow.sdk.execution_time.comms import XComCountResponse
+    def _GetXComCount(self, msg: Any) -> Any:
+        return comms.XComCountResponse(len=len(self._all(msg.task_id, msg.key)))
 
-        return XComCountResponse(len=len(self._all(msg.task_id, msg.key)))
-
-    def _GetXComSequenceItem(self, msg: Any) -> Any:  # noqa: N802
-        from airflow.sdk.execution_time.comms import ErrorResponse, XComSequenceIndexResult
-
+    def _GetXComSequenceItem(self, msg: Any) -> Any:
         found = self._all(msg.task_id, msg.key)
         try:
-            return XComSequenceIndexResult(root=found[msg.offset])
+            return comms.XComSequenceIndexResult(root=found[msg.offset])
         except IndexError:
-            return ErrorResponse()
+            return comms.ErrorResponse()
 
-    def _GetXComSequenceSlice(self, msg: Any) -> Any:  # noqa: N802
-        from airflow.sdk.execution_time.comms import XComSequenceSliceResult
+    def _GetXComSequenceSlice(self, msg: Any) -> Any:
+        return comms.XComSequenceSliceResult(root=self._all(msg.task_id, msg.key)[msg.start : msg.stop : msg.step])
 
-        return XComSequenceSliceResult(root=self._all(msg.task_id, msg.key)[msg.start : msg.stop : msg.step])
-
-    def _SetXCom(self, msg: Any) -> Any:  # noqa: N802
-        from airflow.sdk.execution_time.comms import OKResponse
-        from airflow.sdk.serde import deserialize
-
+    def _SetXCom(self, msg: Any) -> Any:
         self.pushed[msg.key] = deserialize(msg.value)
-        return OKResponse(ok=True)
+        return comms.OKResponse(ok=True)
 
-    def _SkipDownstreamTasks(self, msg: Any) -> Any:  # noqa: N802
-        from airflow.sdk.execution_time.comms import OKResponse
-
+    def _SkipDownstreamTasks(self, msg: Any) -> Any:
         self.skips += [task if isinstance(task, str) else task[0] for task in msg.tasks]
-        return OKResponse(ok=True)
+        return comms.OKResponse(ok=True)
 
-    def _TriggerDagRun(self, msg: Any) -> Any:  # noqa: N802
-        from airflow.sdk.execution_time.comms import OKResponse
-
+    def _TriggerDagRun(self, msg: Any) -> Any:
         self.triggered.append({"dag_id": msg.dag_id, "conf": dict(msg.conf or {})})
-        return OKResponse(ok=True)
+        return comms.OKResponse(ok=True)
 
-    def _GetDagRunState(self, msg: Any) -> Any:  # noqa: N802
-        from airflow.sdk.execution_time.comms import DagRunStateResult
+    def _GetDagRunState(self, msg: Any) -> Any:
+        return comms.DagRunStateResult(state="success")
 
-        return DagRunStateResult(state="success")
-
-    def _PutVariable(self, msg: Any) -> Any:  # noqa: N802
-        from airflow.sdk.execution_time.comms import OKResponse
-
+    def _PutVariable(self, msg: Any) -> Any:
         self.variables[msg.key] = msg.value
-        return OKResponse(ok=True)
+        return comms.OKResponse(ok=True)
 
-    def _GetVariable(self, msg: Any) -> Any:  # noqa: N802
-        from airflow.sdk.exceptions import ErrorType
-        from airflow.sdk.execution_time.comms import ErrorResponse, VariableResult
-
+    def _GetVariable(self, msg: Any) -> Any:
         if msg.key in self.variables:
-            return VariableResult(key=msg.key, value=self.variables[msg.key])
-        return ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND)
+            return comms.VariableResult(key=msg.key, value=self.variables[msg.key])
+        return comms.ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND)
 
-    def _GetConnection(self, msg: Any) -> Any:  # noqa: N802
-        from airflow.sdk.exceptions import ErrorType
-        from airflow.sdk.execution_time.comms import ErrorResponse
+    def _GetConnection(self, msg: Any) -> Any:
+        return comms.ErrorResponse(error=ErrorType.CONNECTION_NOT_FOUND)
 
-        return ErrorResponse(error=ErrorType.CONNECTION_NOT_FOUND)
-
-    def _GetTICount(self, msg: Any) -> Any:  # noqa: N802
-        from airflow.sdk.execution_time.comms import TICount
-
-        return TICount(count=1)
+    def _GetTICount(self, msg: Any) -> Any:
+        return comms.TICount(count=1)
 
 
 def _stored(value: Any) -> Any:
-    from airflow.sdk.serde import serialize
-
     return serialize(value)
 
 
 @contextmanager
 def in_place(supervisor: Supervisor, world: World, project: Project) -> Iterator[None]:
     """The supervisor, the connections, the variables and the project's code in place of the world, for a while."""
-    from airflow.sdk.execution_time import task_runner
-
+    runner: Any = task_runner
     environment = dict(os.environ)
-    had, before = hasattr(task_runner, "SUPERVISOR_COMMS"), getattr(task_runner, "SUPERVISOR_COMMS", None)
+    had, before = hasattr(runner, "SUPERVISOR_COMMS"), getattr(runner, "SUPERVISOR_COMMS", None)
     os.environ.update(airflow_variables(world.connections, world.variables))
-    task_runner.SUPERVISOR_COMMS = supervisor  # type: ignore[attr-defined] # Airflow sets it in each task's process
+    runner.SUPERVISOR_COMMS = supervisor
     try:
         with importable(project.root):
             yield
     finally:
         if had:
-            task_runner.SUPERVISOR_COMMS = before  # type: ignore[attr-defined] # as above
+            runner.SUPERVISOR_COMMS = before
         else:
-            del task_runner.SUPERVISOR_COMMS  # type: ignore[attr-defined] # as above
+            del runner.SUPERVISOR_COMMS
         os.environ.clear()
         os.environ.update(environment)

@@ -36,9 +36,7 @@ class Trained:
     said: str = field(repr=False)
 
 
-def train(
-    plan: Plan, project: Project, rows: Table | int, holdout: Table | None, params: Mapping[str, Any]
-) -> Trained:
+def train(plan: Plan, project: Project, rows: Table | int, holdout: Table | None, params: Mapping[str, Any]) -> Trained:
     """As :meth:`tidemill.testing.Pipeline.train`."""
     __tracebackhide__ = True
     from tidemill.platforms.local.jobs import LocalJobs
