@@ -21,6 +21,8 @@ from typing import Any
 
 _NO_START = 946684800.0
 """2000-01-01, which a spec's DAG begins with if none is given; without catch-up it changes nothing."""
+_EXPLAINS = ("hands a function", "is read when the task runs", "shows the first line")
+"""What is told of a place where nothing is lost, and yet something is stored otherwise."""
 _PLACES = ("fileloc", "relative_fileloc", "_processor_dags_folder")
 
 
@@ -35,16 +37,16 @@ class Result:
     why: list[str] = field(default_factory=list)
 
 
-def compare(file: Path, root: Path, dags: Path) -> Iterator[Result]:
-    """Compare each DAG of a file. ``dags``: the folder at which dag-factory's defaults begin."""
+def compare(file: Path, root: Path, dags: Path, scratch: Path) -> Iterator[Result]:
+    """Compare each DAG of a file. ``dags``: the folder at which dag-factory's defaults begin; ``scratch``: where the
+    specs are written, and signatures kept."""
     from tidemill.convert.file import convert
     from tidemill.project import Project
     from tidemill.spec.errors import SpecErrors
 
-    state = tempfile.mkdtemp(prefix="tidemill-compare-")
-    project = Project(root, Path(state) / "state")
-    folder = Path(state) / "dags"
-    folder.mkdir()
+    project = Project(root, scratch / "state")
+    folder = scratch / "dags"
+    folder.mkdir(exist_ok=True)
     try:
         made, notes = convert(file, folder, dags, project)
     except (SpecErrors, OSError) as e:
@@ -66,9 +68,7 @@ def compare(file: Path, root: Path, dags: Path) -> Iterator[Result]:
             yield Result(file.name, one.dag_id, "not converted", [ours])
             continue
         found = list(differences(theirs, ours))
-        reasons = [
-            *dict.fromkeys(note.message for note in one.notes if note.lost or "hands a function" in note.message)
-        ]
+        reasons = list(dict.fromkeys(n.message for n in one.notes if n.lost or any(e in n.message for e in _EXPLAINS)))
         verdict = "equal" if not found else "explained" if reasons else "differs"
         yield Result(file.name, one.dag_id, verdict, [*found, *(reasons if found else ())])
 
@@ -196,7 +196,18 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.ERROR)
-    results = []
+    with tempfile.TemporaryDirectory(prefix="tidemill-compare-") as scratch:
+        results = _compared(options, Path(scratch))
+    if options.json:
+        print(json.dumps([asdict(result) for result in results], indent=2))
+    else:
+        _table(results)
+    if any(result.verdict in ("differs", "not converted") for result in results):
+        raise SystemExit(1)
+
+
+def _compared(options: argparse.Namespace, scratch: Path) -> list[Result]:
+    results: list[Result] = []
     for file in options.files:
         place = file.resolve()
         dags = (options.dags or place.parent).resolve()
@@ -204,13 +215,8 @@ def main() -> None:
         for folder in (str(dags), str(root)):
             if folder not in sys.path:
                 sys.path.insert(0, folder)
-        results += compare(place, root, dags)
-    if options.json:
-        print(json.dumps([asdict(result) for result in results], indent=2))
-    else:
-        _table(results)
-    if any(result.verdict in ("differs", "not converted") for result in results):
-        raise SystemExit(1)
+        results += compare(place, root, dags, scratch)
+    return results
 
 
 def _table(results: list[Result]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +65,14 @@ def convert_files(files: list[Path], to: Path | None, *, force: bool) -> Outcome
             continue
         outcome.notes += [*notes, *(note for one in made for note in one.notes)]
         for one in made:
-            outcome.made.append(one)
+            outcome.made.append(replace(one, errors=tuple(_from_here(error, project.root) for error in one.errors)))
             _write(one, outcome, force=force)
     return outcome
+
+
+def _from_here(error: SpecError, root: Path) -> SpecError:
+    """An error whose file is named as it is reached from the current folder."""
+    return replace(error, file=shown_as(root / error.file, Path.cwd()))
 
 
 def _write(one: Converted, outcome: Outcome, *, force: bool) -> None:

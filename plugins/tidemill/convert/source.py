@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from errno import ENOENT
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from yaml.resolver import Resolver
 from tidemill.convert.model import Item, Items
 from tidemill.spec import syntax
 from tidemill.spec.document import Branch, Document
-from tidemill.spec.reader import MAX_BYTES, _Reader
+from tidemill.spec.reader import MAX_BYTES, _Reader, content_of
 
 _LISTS = {"!join": "__join__", "!and": "__and__", "!or": "__or__"}
 """Tags of lists that dag-factory 0.x knew, as it writes them now."""
@@ -29,7 +30,9 @@ def load(file: Path, shown: str) -> Items:
         SpecErrors: it is no YAML that can be read safely.
         OSError: it cannot be opened.
     """
-    reader = _SourceReader(syntax.decode(file.read_bytes(), shown, MAX_BYTES))
+    if not file.is_file():
+        raise FileNotFoundError(ENOENT, "no such file")
+    reader = _SourceReader(syntax.decode(content_of(file), shown, MAX_BYTES))
     document = reader.read()
     found: Items = _item(document.value, document.root, document, reader.marked, document.root).value
     return found
