@@ -46,6 +46,64 @@ def test_the_readmes_first_pipeline_is_sound(tmp_path: Path) -> None:
     assert judge(file, tmp_path / "dags", Project.of(tmp_path / "dags")).errors == ()
 
 
+INCLUDE = {
+    "alerts.py": "def page(context, team='ops'): ...\n\nasync def late(team, context=None): ...\n",
+    "sales.py": "def countries() -> list[str]: ...\n\ndef clean(country: str, rows: int = 0) -> dict: ...\n",
+    "model.py": "def train(context): ...\n",
+}
+LANGUAGE = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "language.md").read_text(), re.S)
+
+
+def test_the_reference_has_examples_of_everything() -> None:
+    assert len(LANGUAGE) == (ROOT / "docs" / "language.md").read_text().count("```yaml") > 5
+    written = "\n".join(LANGUAGE)
+    for key in (
+        "operator:",
+        "python:",
+        "for_each:",
+        "steps:",
+        "assets:",
+        "watch:",
+        "deadline:",
+        "notifier:",
+        "params:",
+    ):
+        assert key in written, key
+
+
+@pytest.mark.parametrize("number", range(len(LANGUAGE)))
+def test_every_example_of_the_reference_is_sound(number: int, tmp_path: Path) -> None:
+    for name, text in INCLUDE.items():
+        (tmp_path / "include").mkdir(exist_ok=True)
+        (tmp_path / "include" / name).write_text(text)
+    file = tmp_path / "dags" / "example.yaml"
+    file.parent.mkdir()
+    file.write_text(LANGUAGE[number])
+    verdict = judge(file, file.parent, Project.of(file.parent))
+    assert [error.render() for error in verdict.errors] == []
+    assert verdict.plans
+
+
+def test_every_other_example_is_yaml() -> None:
+    for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for block in re.findall(r"```yaml\n(.*?)```", document.read_text(), re.S):
+            assert isinstance(yaml.safe_load(block), dict), document.name
+
+
+def headings(document: Path) -> set[str]:
+    """The anchors that GitHub makes of a document's headings."""
+    lines = re.sub(r"```.*?```", "", document.read_text(), flags=re.S).splitlines()
+    titles = [line.lstrip("#").strip().lower() for line in lines if line.startswith("#")]
+    return {re.sub(r"[^\w\- ]", "", title).replace(" ", "-") for title in titles}
+
+
+def test_anchors_lead_to_headings() -> None:
+    for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for target, anchor in re.findall(r"\]\((?!https?:|mailto:)([^)#\s]*)#([^)\s]+)\)", document.read_text()):
+            where = document.parent / target if target else document
+            assert anchor in headings(where), f"{document.name}: {target}#{anchor}"
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         for target in re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)", document.read_text()):
