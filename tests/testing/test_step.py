@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tidemill.testing import Pipeline
+from tidemill.testing import Pipeline, load
 
 
 def test_its_templates_are_rendered(flow: Pipeline) -> None:
@@ -18,6 +19,28 @@ def test_its_templates_are_rendered(flow: Pipeline) -> None:
     assert done.value == {"rows": [1, 2, 3], "path": "in/7.csv", "day": "2025-02-01T00:00:00+00:00"}
     assert done.rendered["op_kwargs"] == {"path": "in/7.csv", "day": "2025-02-01T00:00:00+00:00"}
     assert done.pushed["path"] == "in/7.csv"
+
+
+def test_airflows_own_dates_are_those_of_a_scheduled_run(project: Path) -> None:
+    spec = project / "dags" / "dates.yaml"
+    dates = "{{ ds }} {{ data_interval_start }} {{ data_interval_end }}"
+    spec.write_text(
+        f"tidemill: 1\nschedule: monthly\nstart: 2025-01-01\nsteps:\n"
+        f"  tell: {{operator: BashOperator, with: {{bash_command: 'echo {dates}'}}}}\n"
+    )
+    done = load(spec).run_step("tell", as_of="2025-03-01")
+    assert done.value == "2025-02-01 2025-02-01 00:00:00+00:00 2025-03-01 00:00:00+00:00"
+
+
+def test_a_step_beside_a_model(model_project: Path) -> None:
+    spec = model_project / "dags" / "told.yaml"
+    text = (model_project / "dags" / "churn.yaml").read_text()
+    command = "echo {{ as_of }} {{ steps.promote.version }}"
+    spec.write_text(f"{text}steps:\n  tell: {{operator: BashOperator, with: {{bash_command: '{command}'}}}}\n")
+    pipeline = load(spec)
+    pipeline.dag("training").assert_order("promote", "tell")
+    done = pipeline.run_step("tell", as_of="2025-07-01", outputs={"promote": {"version": "7"}})
+    assert done.value == "2025-07-01T00:00:00+00:00 7"
 
 
 def test_it_gets_the_results_of_others(flow: Pipeline) -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidemill.plan.model import DagPlan, GroupPlan, Plan, TaskPlan
+from tidemill.plan.schedule import previous_tick
 from tidemill.project import Project
+from tidemill.records import AsOf
 from tidemill.testing.building import import_airflow
 from tidemill.testing.dag import Dag
 
@@ -54,8 +56,8 @@ class StepResult:
     ``value`` is what it returned, as the steps after it get it; ``state`` Airflow's name of what became of it,
     ``success``, ``skipped`` or ``up_for_reschedule`` (a sensor whose time has not come); ``rendered`` its templated
     fields as they were rendered; ``pushed`` what it handed on under other keys; ``follows`` the tasks that a branch
-    goes on with, ``skips`` those that a branch or short circuit leaves out; ``triggered`` the DAG runs that it started, each
-    with ``dag_id`` and ``conf``; ``variables`` those that it wrote.
+    goes on with, ``skips`` those that a branch or short circuit leaves out; ``triggered`` the DAG runs that it started,
+    each with ``dag_id`` and ``conf``; ``variables`` those that it wrote.
     """
 
     value: Any
@@ -80,6 +82,10 @@ def run_step(plan: Plan, dag_plan: DagPlan, name: str, file: Path, project: Proj
         )
     for other in world.outputs:
         dag.task(other)
+    if dag_plan.kind != "workflow" and "as_of" not in world.outputs:
+        world = replace(
+            world, outputs={**world.outputs, "as_of": AsOf(instant=world.instant, cause="scheduled").to_json()}
+        )
     _check_params(dag_plan, world)
     dag_plan = _one_instance(dag_plan, name, world)
     import_airflow()
@@ -167,7 +173,7 @@ def _run(dag: DAG, planned: Dag, name: str, world: World, supervisor: Supervisor
     import structlog
     from airflow.sdk.execution_time import task_runner
 
-    ti = _instance(dag, name, world)
+    ti = _instance(dag, name, planned, world)
     _ask_once(ti.task)
     with _signals_kept():
         context = ti.get_template_context()
@@ -228,20 +234,22 @@ def _ask_once(task: Any) -> None:
         task.mode, task.timeout, task.soft_fail = "poke", -1, False
 
 
-def _instance(dag: DAG, name: str, world: World) -> Any:
+def _instance(dag: DAG, name: str, planned: Dag, world: World) -> Any:
     """What Airflow makes of a task that it runs, with what its server would tell of the run."""
     from uuid import uuid4
 
     from airflow.sdk.api.datamodels._generated import DagRun, TIRunContext
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-    task, at = dag.task_dict[name], world.instant
+    task, at, schedule = dag.task_dict[name], world.instant, planned.schedule
+    # As a scheduled run has it: the interval ends where the run stands.
+    begin = at if schedule.cron is None else previous_tick(schedule.cron, schedule.timezone, at)
     run = DagRun.model_validate(
         {
             "dag_id": dag.dag_id,
             "run_id": _RUN,
-            "logical_date": at,
-            "data_interval_start": at,
+            "logical_date": begin,
+            "data_interval_start": begin,
             "data_interval_end": at,
             "run_after": at,
             "start_date": datetime.now(UTC),
