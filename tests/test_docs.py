@@ -33,17 +33,23 @@ def test_every_command_is_documented() -> None:
         assert f"tidemill {command.callback.__name__}" in text
 
 
-def test_the_readmes_first_pipeline_is_sound(tmp_path: Path) -> None:
+README = re.findall(r"```yaml\n# dags/(\w+)\.yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+
+
+@pytest.mark.parametrize(("name", "text"), README, ids=[name for name, _ in README])
+def test_the_readmes_pipelines_are_sound(name: str, text: str, tmp_path: Path) -> None:
     from tidemill.cli.new import write
 
     write("churn", "local", tmp_path)
-    (block,) = [
-        b for b in re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S) if "tidemill: 1" in b
-    ]
-    file = tmp_path / "dags" / "churn.yaml"
-    file.write_text(block)
-    assert yaml.safe_load(block)["tidemill"] == 1
-    assert judge(file, tmp_path / "dags", Project.of(tmp_path / "dags")).errors == ()
+    file = tmp_path / "dags" / f"{name}.yaml"
+    file.write_text(text)
+    verdict = judge(file, tmp_path / "dags", Project.of(tmp_path / "dags"))
+    assert [error.render() for error in verdict.errors] == []
+    assert verdict.plans
+
+
+def test_every_pipeline_of_the_readme_is_judged() -> None:
+    assert len(README) == (ROOT / "README.md").read_text().count("```yaml") > 0
 
 
 INCLUDE = {
