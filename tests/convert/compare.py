@@ -194,6 +194,7 @@ def main() -> None:
     parser.add_argument("--dags", type=Path, help="the DAG folder; the files' folder if absent")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # dag-factory tells its makers of its use
     warnings.simplefilter("ignore")
     logging.disable(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="tidemill-compare-") as scratch:

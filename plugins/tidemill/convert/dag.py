@@ -19,7 +19,7 @@ from tidemill.convert.tasks import Place, Steps, Tree
 from tidemill.convert.values import length_of, relative, text_of, value_of
 from tidemill.settings import setting
 from tidemill.spec.reader import MAX_SCALAR
-from tidemill.spec.units import format_duration
+from tidemill.spec.units import format_duration, instant
 
 OWNER = "airflow"
 """The owner of a DAG that names none, as Airflow calls it."""
@@ -109,6 +109,9 @@ class _Dag:
                     message = f"tasks have a {key} of their own in default_args, {other.text} ({its})"
                     hint = "the spec has one for the DAG and its tasks"
                     conversion.lost(other, f"default_args.{key}", message, hint)
+            if name == "end" and text is not None and "start" in written and instant(text) < instant(written["start"]):
+                message = "the DAG ends before it begins, so that it never runs; no spec may say that"
+                conversion.lost(item, key, message, "correct one of the dates, or leave the DAG out")
         self._defaults.pop("timezone", None)
         schedule = self._schedule(zone)
         if schedule is not None:
@@ -241,6 +244,10 @@ class _Dag:
         conversion.prepare(_named(tree))
         steps = Steps(tree, rest, conversion)
         spec["steps"] = steps.made()
+        if not spec["steps"]:
+            conversion.lost(
+                self._item, "tasks", "the DAG has no task, and a spec needs a step", "add one, or leave it out"
+            )
         for key, item in rest.items():
             if key not in steps.used:
                 message = "no operator of the DAG takes it, so Airflow ignores it"
