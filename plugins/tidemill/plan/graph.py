@@ -120,7 +120,7 @@ def _collect(steps: Mapping[str, Step], path: Path, group: str | None, prefix: s
         graph.scopes.setdefault(group, {})[name] = node.id
         graph.upstream.setdefault(node.id, [])
         if isinstance(step, Group):
-            inner = f"{node.id}." if step.prefix else prefix
+            inner = f"{node.id}." if step.prefix else ""  # as Airflow does: not even the outer groups' names
             _collect(step.steps, (*node.path, "steps"), node.id, inner, graph)
 
 
