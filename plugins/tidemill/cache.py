@@ -50,17 +50,14 @@ class VerdictCache:
         self._folder = str(project.state / "cache" / "specs")
         self._states: dict[str, list[int] | None] = {}
 
-    def verdict(
-        self, file: Path, dags: Path, data: bytes, row: str | None = None, task: str | None = None
-    ) -> Verdict:
+    def verdict(self, file: Path, dags: Path, data: bytes, row: str | None = None, task: str | None = None) -> Verdict:
         """The verdict on a file whose content is ``data``: kept, or judged now and kept.
 
         ``row``: of a matrix, this one alone: its plan, or what is wrong. ``task``: for the process of one task, which
         looks at what that one runs alone. With one of them nothing more is judged, nor kept.
         """
+        content = self._content(dags, data)
         entry = self._entry(file)
-        where = os.fsencode(dags), os.fsencode(self._project.root)
-        content = hashlib.sha256(b"\0".join((version_tag().encode(), self._settings, *where, data))).hexdigest()
         kept = self._read(entry, content, row)
         if kept is not None:
             return kept
@@ -76,6 +73,15 @@ class VerdictCache:
         if row is None and task is None:
             self._write(entry, content, verdict, began)
         return verdict
+
+    def kept(self, file: Path, dags: Path, data: bytes) -> Verdict | None:
+        """The verdict that is kept on a file whose content is ``data``; ``None`` if it would have to be judged."""
+        return self._read(self._entry(file), self._content(dags, data), None)
+
+    def _content(self, dags: Path, data: bytes) -> str:
+        """What a verdict is about."""
+        where = os.fsencode(dags), os.fsencode(self._project.root)
+        return hashlib.sha256(b"\0".join((version_tag().encode(), self._settings, *where, data))).hexdigest()
 
     def forget(self, file: Path) -> None:
         """Let a file be judged anew by whoever asks next."""
@@ -101,7 +107,7 @@ class VerdictCache:
                 plans = _plans(file, head["plans"], row)
             errors = tuple(SpecError(**error) for error in head["errors"])
             return Verdict(plans, errors, tuple(Path(name) for name, _ in head["files"]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
             return None
 
     def _write(self, entry: str, content: str, verdict: Verdict, began: int) -> None:

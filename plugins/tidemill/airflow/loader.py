@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidemill.cache import VerdictCache
-from tidemill.discovery import duplicates, files_of, find, pipeline_of, repeated, row_of
+from tidemill.discovery import content, duplicates, files_of, find, pipeline_of, repeated, row_of
 from tidemill.errors import TidemillError
 from tidemill.project import Project
 from tidemill.spec.load import shown_as
@@ -15,6 +16,11 @@ from tidemill.verdict import Verdict
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
+
+
+_FOR_READING = 0.5
+"""The share of the time Airflow gives a DAG file in which specs are read anew; the DAGs are built in the rest. A file
+that takes longer would take all its pipelines along."""
 
 
 class BrokenSpecs(TidemillError):
@@ -41,6 +47,8 @@ def load(loader: str, dags: str = ".") -> dict[str, DAG]:
     project = Project.of(top)
     built: dict[str, DAG] = {}
     for file, verdict in _verdicts(folder, top):
+        if verdict is None:
+            continue
         try:
             built |= {dag.dag_id: dag for dag in dags_of(verdict, file, project, lazy=True)}
         except Exception:  # noqa: BLE001 - what passed the check a while ago must not take the others along
@@ -65,7 +73,7 @@ def load_file(file: Path, dags: Path, row: str | None = None) -> dict[str, DAG]:
         BrokenSpecs: the file, or the row, has mistakes.
     """
     project = Project.of(dags)
-    verdict = VerdictCache(project).verdict(file, dags, file.read_bytes(), row)
+    verdict = VerdictCache(project).verdict(file, dags, content(file), row)
     _refuse_broken(verdict)
     return {dag.dag_id: dag for dag in dags_of(verdict, file, project)}
 
@@ -80,14 +88,18 @@ def raise_broken(loader: str, dags: str = ".") -> None:
 
     if get_parsing_context().dag_id is not None or importer_is_on():
         return
-    errors = [error for _, verdict in _verdicts(*_folders(loader, dags)) for error in verdict.errors]
+    # From the other end than the loader, which Airflow runs at the same time: what one of them has judged is kept.
+    verdicts = [verdict for _, verdict in _verdicts(*_folders(loader, dags), backwards=True)]
+    errors = [error for verdict in verdicts if verdict is not None for error in verdict.errors]
     if errors:
         from tidemill.spec.errors import SpecErrors
 
         files = len({error.file for error in errors})
         head = "1 file is broken" if files == 1 else f"{files} files are broken"
+        waiting = verdicts.count(None)
+        rest = f"; {waiting:,} more are still to be read" if waiting else ""
         unique = dict.fromkeys(errors)
-        raise BrokenSpecs(f"{head}; all other pipelines go on.\n\n{SpecErrors(unique).render()}")
+        raise BrokenSpecs(f"{head}{rest}; all other pipelines go on.\n\n{SpecErrors(unique).render()}")
 
 
 def importer_is_on() -> bool:
@@ -132,7 +144,7 @@ def _load_one(dags: Path, dag_id: str, task_id: str | None) -> dict[str, DAG]:
         _refuse_broken(Verdict(errors=tuple(twice.values())))
         raise BrokenSpecs(f"the spec of {dag_id} is gone: there is no {pipeline}.yaml below {dags}")
     file = files[0]
-    verdict = VerdictCache(project).verdict(file, dags, file.read_bytes(), row_of(dag_id), task_id)
+    verdict = VerdictCache(project).verdict(file, dags, content(file), row_of(dag_id), task_id)
     _refuse_broken(verdict)
     built = {dag.dag_id: dag for dag in dags_of(verdict, file, project, dag_id, task_id)}
     if not built:
@@ -147,16 +159,22 @@ def _refuse_broken(verdict: Verdict) -> None:
         raise BrokenSpecs(SpecErrors(verdict.errors).render())
 
 
-def _verdicts(folder: Path, top: Path) -> Iterator[tuple[Path, Verdict]]:
-    """Every spec file of a loader with its verdict, the check by serialization included."""
+def _verdicts(folder: Path, top: Path, *, backwards: bool = False) -> Iterator[tuple[Path, Verdict | None]]:
+    """Every spec file of a loader with its verdict, the check by serialization included; ``None`` is one for which
+    there is no time left, after thousands were seen for the first time: the next parse goes on with it."""
+    from airflow.configuration import conf
+
     from tidemill.airflow.safety import SafetyCheck
 
+    began, limit = time.monotonic(), conf.getfloat("core", "dagbag_import_timeout")
     found = find(folder, of_loader=True)
     project = Project.of(top)
     twice = duplicates(repeated((file for file, _ in found), top), project.root)
     cache = VerdictCache(project, SafetyCheck(project))
-    for file, data in found:
+    for file, data in reversed(found) if backwards else found:
         if file in twice:
             yield file, Verdict(errors=(twice[file],))
+        elif 0 < limit * _FOR_READING < time.monotonic() - began:
+            yield file, cache.kept(file, top, data)
         else:
             yield file, cache.verdict(file, top, data)
