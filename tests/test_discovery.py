@@ -121,10 +121,10 @@ def test_a_file_that_cannot_be_read_is_handed_on_to_be_reported(
 ) -> None:
     write(tmp_path, "a.yaml")
 
-    def refuse(self: Path) -> bytes:
+    def refuse(self: Path, mode: str) -> bytes:
         raise PermissionError(self)
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     assert find(tmp_path) == [(tmp_path / "a.yaml", b"")]
 
 

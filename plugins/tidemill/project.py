@@ -39,8 +39,18 @@ class Project:
         """A path of a spec: absolute, or relative to the root."""
         return self.root / text
 
+    def holds(self, path: Path) -> bool:
+        """Whether a file lies in the project's folder when all links are followed."""
+        return lies_in(path, self.root)
+
     def run_folder(self, dag_id: str, run_id: str) -> Path:
         """The folder of one DAG run. Run ids hold characters that file systems refuse, hence the digest."""
         safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", run_id)[:80]
         digest = hashlib.sha256(run_id.encode()).hexdigest()[:8]
         return self.state / "runs" / dag_id / f"{safe}-{digest}"
+
+
+def lies_in(path: Path, *folders: Path) -> bool:
+    """Whether a file lies in one of some folders when all links are followed."""
+    real = os.path.realpath(path)
+    return any(os.path.commonpath((real, root)) == root for root in map(os.path.realpath, folders))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tidemill.errors import TidemillError
 from tidemill.plan.model import Plan
-from tidemill.project import Project
+from tidemill.project import Project, lies_in
 from tidemill.spec.errors import MAX_ERRORS, SpecError, SpecErrors
 
 if TYPE_CHECKING:
@@ -61,6 +61,9 @@ def judge(
     if not _STEM.fullmatch(file.stem) or len(file.stem) > _MAX_STEM:
         message = f'"{file.stem}" cannot be a pipeline\'s id: letters, digits, "_" and "-", at most {_MAX_STEM}'
         return _refused(name, message, "rename the file")
+    if not lies_in(file, dags, project.root):
+        message = "this is a link that leads out of the project"
+        return _refused(name, message, "copy the file, or link to one in the project")
     files = [path for path in defaults_for(file, dags) if path != file]
     try:
         plans, errors = _judge(file, dags, project, data, row, task, files)

@@ -198,6 +198,9 @@ print(json.dumps([[name, one.__module__, one.__qualname__] for name, one in foun
     classes = json.loads(done.stdout.splitlines()[-1])
     assert len(classes) > 50
     for name, module, real in classes:
+        if module == "airflow.sdk.definitions.callback":  # it imports whatever name it is given
+            assert elsewhere(f"airflow.sdk.{name}", "object", module, real) is not None
+            continue
         assert why_not(f"airflow.sdk.{name}", "object") is None
         assert elsewhere(f"airflow.sdk.{name}", "object", module, real) is None
 

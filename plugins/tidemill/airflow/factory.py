@@ -34,7 +34,7 @@ class SpecDag(DAG):
         """Airflow's environment for templates; the one for native objects, which is none in Airflow, is a sandbox."""
         env = super().get_template_env(force_sandboxed=True)
         if self.render_template_as_native_obj and not force_sandboxed:
-            from tidemill.airflow.macros import native_sandbox
+            from tidemill.airflow.sandbox import native_sandbox
 
             return native_sandbox(env)
         return env

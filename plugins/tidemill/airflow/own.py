@@ -13,6 +13,7 @@ from airflow.sdk import DAG, Asset, AssetAlias, AssetAll, AssetAny, TaskGroup
 from tidemill.airflow.macros import MACROS
 from tidemill.airflow.operators import Placeholder
 from tidemill.airflow.values import Reader, Unbuildable, named
+from tidemill.checks.allowed import refused
 from tidemill.plan.model import DagPlan, GroupPlan, StepPlan, TaskPlan, Value
 from tidemill.project import Project
 
@@ -43,6 +44,8 @@ class Builder:
                 found[name] = [str(self.project.path(p)) for p in ([value] if isinstance(value, str) else value)]
             elif name == "user_defined_filters":
                 found[name] = {key: reader.function(item) for key, item in value.items()}
+            elif name == "access_control":
+                found[name] = value
             elif name != "doc_md":
                 found[name] = reader.value(value)
         return found
@@ -216,6 +219,8 @@ def decorated(own: StepPlan, arguments: dict[str, Any], reader: Reader) -> Any:
     """A function of the user's as Airflow's task decorators make it."""
     from airflow.sdk import task
 
+    if str(own.decorator).startswith("_"):
+        raise Unbuildable(f'"{own.decorator}" is no decorator')
     decorator = task if own.decorator == "python" else getattr(task, str(own.decorator))
     return decorator(**arguments)(reader.function(own.target))
 
@@ -230,7 +235,11 @@ def deadline(plan: Mapping[str, Value], reader: Reader) -> Any:
         "logical_date": DeadlineReference.DAGRUN_LOGICAL_DATE,
         "average_runtime": None,
     }[plan["reference"]] or DeadlineReference.AVERAGE_RUNTIME()
-    target = plan["notifier"] or plan["callback"].replace(":", ".")
+    # Airflow imports the name at once, wherever the plan comes from.
+    name: str = plan["notifier"] or plan["callback"]
+    if wrong := refused(name, "notifier" if plan["notifier"] else "callable"):
+        raise Unbuildable("; ".join(filter(None, wrong)))
+    target = name.replace(":", ".")
     return DeadlineAlert(
         reference=reference,
         interval=timedelta(seconds=plan["interval"]),

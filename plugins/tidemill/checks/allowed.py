@@ -71,6 +71,12 @@ STANDARD: dict[str, str] = {
 }
 """Operators and sensors of the standard provider, which need no more than their class names."""
 
+_NO_OBJECTS = (
+    "airflow.sdk.definitions.callback.*",
+    "airflow.sdk.execution_time.*",
+)
+"""What is no object to be given to a step: classes that run things, or import what they are given by name."""
+_WILD = re.compile(r"[*?\[]")
 _TWO_LEVELS = frozenset(("apache", "atlassian", "cncf", "common", "dbt", "ibm", "microsoft"))
 """First parts of provider packages whose distributions are named by two parts."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -229,14 +235,29 @@ def _not_listed(name: str, use: Use) -> Problem:
 
 
 def _allowed_hint(use: Use) -> str:
-    listed = ", ".join([*DEFAULT[use], *settings.allow()])
+    listed = ", ".join([*DEFAULT[use], *_added()])
+    wide = [pattern for pattern in settings.allow() if _WILD.search(pattern.partition(".")[0])]
+    if wide:
+        return f'allowed: {listed}; "{printable(wide[0])[:60]}" in the setting `allow` names no package, and adds nothing'
     return f"allowed: {listed}; the setting `allow` in [tidemill] adds names"
 
 
 def _listed(name: str, use: Use) -> bool:
     plain = name.replace(":", ".")
-    listed = [*DEFAULT[use], *(pattern.replace(":", ".") for pattern in settings.allow())]
-    return any(fnmatchcase(plain, pattern) for pattern in listed)
+    if any(fnmatchcase(plain, pattern) for pattern in _added()):
+        return True
+    return _matches(plain, DEFAULT[use]) and not (use == "object" and _matches(plain, _NO_OBJECTS))
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _added() -> list[str]:
+    """What the setting adds. A glob that does not say of which package allows everything, `subprocess` included, and
+    counts for nothing."""
+    plain = [pattern.replace(":", ".") for pattern in settings.allow()]
+    return [pattern for pattern in plain if not _WILD.search(pattern.partition(".")[0])]
 
 
 def _listed_exactly(name: str) -> bool:

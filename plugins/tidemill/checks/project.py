@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from tidemill.checks.code import PROJECT_PACKAGE, may_bind, tree_of
 from tidemill.project import Project
-from tidemill.spec.errors import SpecError, suggest
+from tidemill.spec.errors import SpecError, printable, suggest
 from tidemill.spec.load import Sources
 from tidemill.spec.models import Spec, Workflow
 
@@ -17,7 +18,7 @@ def check(spec: Workflow, sources: Sources, project: Project) -> list[SpecError]
     """What the stages of a spec name and the project does not hold."""
     if not isinstance(spec, Spec):
         return []
-    return [*_code(spec, sources, project), *_expect(spec, sources, project)]
+    return [*_source(spec, sources, project), *_code(spec, sources, project), *_expect(spec, sources, project)]
 
 
 def files_read(spec: Workflow, project: Project) -> list[Path]:
@@ -35,6 +36,16 @@ def _module_file(code: str, project: Project) -> Path:
     return module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
 
 
+def _source(spec: Spec, sources: Sources, project: Project) -> Iterator[SpecError]:
+    """Data may lie elsewhere, but only where a whole path says so."""
+    source = spec.data.source if spec.data is not None else ""
+    if ".." in Path(source).parts and not Path(source).is_absolute():
+        found = Path(os.path.normpath(project.path(source)))
+        if not found.is_relative_to(project.root):
+            hint = "paths start at the project's root; of data elsewhere, write the whole path"
+            yield sources.error(("data", "source"), f'"{printable(source)[:80]}" leads out of the project', hint)
+
+
 def _code(spec: Spec, sources: Sources, project: Project) -> Iterator[SpecError]:
     if spec.train is None:
         return
@@ -50,8 +61,15 @@ def _code(spec: Spec, sources: Sources, project: Project) -> Iterator[SpecError]
         where = file.relative_to(project.root).as_posix()
         yield sources.error(path, f'there is no module "{module}"', f"expected at {where}")
         return
+    if not project.holds(file):
+        where = file.relative_to(project.root).as_posix()
+        yield sources.error(path, f"{where} is a link that leads out of the project", "copy it into include")
+        return
     try:
         tree = tree_of(file.read_bytes())
+    except (RecursionError, MemoryError):
+        yield sources.error(path, f'"{module}" is nested too deeply to be read', "write it flatter")
+        return
     except (SyntaxError, ValueError) as e:
         line = f":{e.lineno}" if isinstance(e, SyntaxError) and e.lineno else ""
         name = file.relative_to(project.root).as_posix()
@@ -84,7 +102,10 @@ def _takes_one(arguments: ast.arguments) -> bool:
 def _expect(spec: Spec, sources: Sources, project: Project) -> Iterator[SpecError]:
     if spec.data is None or spec.data.expect is None:
         return
-    if not project.path(spec.data.expect).is_file():
+    if not project.holds(project.path(spec.data.expect)):
+        message = f'"{printable(spec.data.expect)[:80]}" leads out of the project'
+        yield sources.error(("data", "expect"), message, "paths start at the project's root")
+    elif not project.path(spec.data.expect).is_file():
         yield sources.error(
             ("data", "expect"), f'there is no file "{spec.data.expect}"', "paths start at the project's root"
         )

@@ -299,7 +299,7 @@ def _kept(name: str, project: Project) -> _Real | None:
     try:
         value = json.loads(data)
         return _real(value) if value["of"] == [name, *_versions(name)] else None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         return None
 
 

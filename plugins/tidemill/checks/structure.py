@@ -17,7 +17,7 @@ from tidemill.spec.errors import SpecError, suggest
 from tidemill.spec.load import Sources
 from tidemill.spec.models import Spec, Workflow
 from tidemill.spec.steps import Group, Teardown
-from tidemill.spec.templates import INTERVAL_NAMES, Reference, alone
+from tidemill.spec.templates import INTERVAL_NAMES, Reference, alone, problems
 
 _MAX_ID = 250
 """Airflow keeps the id of a task in a column of this many characters."""
@@ -140,6 +140,8 @@ def _node(node: Node, graph: Graph, spec: Workflow, sources: Sources) -> Iterato
         yield sources.error((*node.path, "trigger_rule"), message, "remove it", key=True)
     if isinstance(step.teardown, Teardown):
         yield from _setups(step.teardown, node, graph, sources)
+    for problem in problems(step.map_index_template or ""):
+        yield sources.error((*node.path, "map_index_template"), problem.message, problem.hint)
     if step.map_index_template is not None and not _is_mapped(node, graph):
         message = "nothing is repeated here that would need a name"
         yield sources.error((*node.path, "map_index_template"), message, "add `for_each:`, or remove it", key=True)

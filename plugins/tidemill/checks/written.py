@@ -20,6 +20,7 @@ from tidemill.checks.parameters import (
     read_function,
     read_init,
 )
+from tidemill.project import lies_in
 from tidemill.spec.errors import suggest
 
 CONTEXT_NAMES = frozenset((
@@ -90,6 +91,9 @@ def _definition(name: str, use: Use, root: Path) -> tuple[Module, ast.AST | None
     file = module_file(module, root)
     if file is None:
         return SignatureProblem(f'there is no module "{module}"', _module_meant(name, module, root))
+    if not lies_in(file, root):
+        shown = file.relative_to(root).as_posix()
+        return SignatureProblem(f"{shown} is a link that leads out of the project", "copy it into include")
     try:
         read = read_module(module, root)
         found = origin(module, member, root)

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
+from tidemill.project import lies_in
 from tidemill.settings import environment
 from tidemill.spec import later
 from tidemill.spec.document import Document, Path
@@ -42,6 +43,8 @@ DEFAULTS = "defaults.yaml"
 KINDS = frozenset({"score", "monitor"})
 """How the ids of a pipeline's other DAGs end; so no row of a matrix is called."""
 _VERSION = "tidemill"
+_RENDERED = frozenset({("for_each",), ("map_index_template",), ("doc_md",), ("tooltip",)})
+"""Keys of a step with templates of its own, or that are only shown."""
 _DATA = frozenset({"for_each", "extra", "user_defined_macros"})
 """Keys below which nothing is a value."""
 
@@ -178,6 +181,9 @@ def load_pipelines(
     present = [path for path in defaults_for(file, dags) if path != file and path.is_file()]
     for path in (file, *present):
         try:
+            if path != file and not lies_in(path, dags, root):
+                message, hint = "this is a link that leads out of the project", "copy the file"
+                raise SpecErrors([SpecError(shown_as(path, root), 1, 1, "", message, hint)])
             content = data if path == file and data else content_of(path)
             documents.append(read(content, shown_as(path, root)))
         except SpecErrors as e:
@@ -286,8 +292,13 @@ def _versions_of_defaults(sources: Sources) -> Iterator[SpecError]:
 
 
 def _is_rendered(path: Path) -> bool:
-    """Whether Airflow may render what stands at ``path``, or only shows it; steps are checked field by field."""
-    return path[:1] in {("description",), ("doc_md",), ("steps",)} or (is_free(path) and path[:1] != ("train",))
+    """Whether Airflow may render what stands at ``path``, or only shows it."""
+    at = 1
+    while path[at - 1 : at] == ("steps",):
+        at += 2
+    if at > 1 and path[at - 1 : at] in _RENDERED:
+        return True
+    return path[:1] in {("description",), ("doc_md",)} or (is_free(path) and path[:1] != ("train",))
 
 
 def _unusable(sources: Sources, value: Any, path: Path) -> Iterator[SpecError]:
