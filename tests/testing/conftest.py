@@ -46,6 +46,10 @@ def secrets():
 def skip():
     raise AirflowSkipException("nothing today")
 
+def asking(rows):
+    from airflow.sdk import Variable
+    return [len(rows), Variable.get("colour")]
+
 def where():
     import include
     return include.__file__
@@ -57,7 +61,7 @@ description: Steps of every kind
 owner: me
 schedule: daily
 start: 2025-01-01
-params: {size: 3}
+params: {size: 3, python: "", few: {type: integer, default: 1, minimum: 1}}
 steps:
   read:
     python: include.flow:read
@@ -89,6 +93,15 @@ steps:
   secrets: {python: "include.flow:secrets"}
   skip: {python: "include.flow:skip"}
   where: {python: "include.flow:where"}
+  sense:
+    operator: DateTimeSensor
+    for_each: {target_time: ["2020-01-01", "2999-01-01"]}
+  ask: {operator: HITLOperator, with: {subject: Really, options: ["yes", "no"]}}
+  elsewhere:
+    python: include.flow:asking
+    decorator: external_python
+    options: {python: "{{ params.python }}"}
+    with: {rows: "{{ steps.read.rows }}"}
   later: {operator: TimeDeltaSensor, with: {delta: 10 min, deferrable: true}}
   start_other: {operator: TriggerDagRunOperator, with: {trigger_dag_id: other, conf: {n: 1}}}
   per_row:

@@ -58,7 +58,7 @@ class TestOverrides:
         assert said in str(caught.value)
 
     def test_a_param_that_is_none(self, flow: Pipeline) -> None:
-        with pytest.raises(AssertionError, match='flow has no param "siz"; it has: size'):
+        with pytest.raises(AssertionError, match='flow has no param "siz"; it has: size, python, few'):
             flow.run(params={"siz": 1})
 
 

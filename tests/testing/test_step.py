@@ -96,6 +96,22 @@ def test_a_sensor_is_asked_once(flow: Pipeline, size: str, state: str) -> None:
     assert flow.run_step("wait", params={"size": size}).state == state
 
 
+@pytest.mark.parametrize(("target", "state"), [("2020-01-01", "success"), ("2999-01-01", "up_for_reschedule")])
+def test_so_is_a_mapped_one(flow: Pipeline, target: str, state: str) -> None:
+    assert flow.run_step("sense", each={"target_time": target}).state == state
+
+
+def test_a_step_in_a_python_of_its_own(flow: Pipeline) -> None:
+    done = flow.run_step(
+        "elsewhere",
+        outputs={"read": {"rows": [1, 2]}},
+        params={"python": sys.executable},
+        variables={"colour": "crimson"},
+    )
+    assert done.value == [2, "crimson"]
+    assert "__AIRFLOW_SUPERVISOR_FD" not in os.environ
+
+
 def test_a_step_that_skips_itself(flow: Pipeline) -> None:
     assert flow.run_step("skip").state == "skipped"
 
@@ -126,9 +142,11 @@ def test_what_a_step_raises_is_raised(flow: Pipeline) -> None:
         ("greet", {}, "is mapped: say which instance, each={'country': '…'}"),
         ("greet", {"each": {"land": "dk"}}, "is mapped over country; each gives land"),
         ("read", {"each": {"land": "dk"}}, '"read" (dags/flow.yaml:8) is not mapped: run it without `each`'),
-        ("read", {"params": {"siz": 1}}, 'flow has no param "siz"; it has: size'),
+        ("read", {"params": {"siz": 1}}, 'flow has no param "siz"; it has: size, python, few'),
         ("read", {"as_of": "yesterday"}, "as_of: "),
-        ("later", {}, '"later" (dags/flow.yaml:38) is deferrable'),
+        ("read", {"params": {"few": 0}}, "flow (dags/flow.yaml): Invalid input for param few: 0 is less than"),
+        ("later", {}, '"later" (dags/flow.yaml:47) is deferrable'),
+        ("ask", {}, '"ask" (dags/flow.yaml:41) waits for a person'),
     ],
 )
 def test_what_cannot_be_run_is_told(flow: Pipeline, name: str, given: dict[str, Any], message: str) -> None:

@@ -171,12 +171,16 @@ def _built(plan: Plan, dag_plan: DagPlan, name: str, file: Path, project: Projec
 def _run(dag: DAG, planned: Dag, name: str, world: World, supervisor: Supervisor) -> StepResult:
     __tracebackhide__ = True
     import structlog
+    from airflow.sdk.exceptions import ParamValidationError
     from airflow.sdk.execution_time import task_runner
 
     ti = _instance(dag, name, planned, world)
     _ask_once(ti.task)
-    with _signals_kept():
+    try:
         context = ti.get_template_context()
+    except ParamValidationError as e:
+        raise AssertionError(f"{planned.id} ({planned.file}): {e}") from None
+    with _signals_kept():
         state, _, error = task_runner.run(ti, context, structlog.get_logger("task"))
     missing = supervisor.missing
     if missing is not None and error is not None:
@@ -229,9 +233,9 @@ def _ask_once(task: Any) -> None:
         from airflow.sdk import BaseSensorOperator
 
         if issubclass(task.operator_class, BaseSensorOperator):
-            task.partial_kwargs.update(mode="poke", timeout=-1, soft_fail=False)
+            task.partial_kwargs.update(mode="poke", timeout=0, poke_interval=0, soft_fail=False)
     elif _is_sensor(task):
-        task.mode, task.timeout, task.soft_fail = "poke", -1, False
+        task.mode, task.timeout, task.poke_interval, task.soft_fail = "poke", 0, 0, False
 
 
 def _instance(dag: DAG, name: str, planned: Dag, world: World) -> Any:

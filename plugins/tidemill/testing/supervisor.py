@@ -17,6 +17,7 @@ from airflow.sdk.serde import deserialize, serialize
 from tidemill.project import Project
 from tidemill.testing.code import importable
 from tidemill.testing.environment import airflow_variables
+from tidemill.testing.line import open_line
 
 if TYPE_CHECKING:
     from tidemill.testing.dag import Dag, Task
@@ -161,7 +162,7 @@ def in_place(supervisor: Supervisor, world: World, project: Project) -> Iterator
     os.environ.update(airflow_variables(world.connections, world.variables))
     runner.SUPERVISOR_COMMS = supervisor
     try:
-        with importable(project.root):
+        with importable(project.root), open_line(supervisor.send):
             yield
     finally:
         if had:
