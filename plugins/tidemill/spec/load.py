@@ -45,6 +45,8 @@ KINDS = frozenset({"score", "monitor"})
 _VERSION = "tidemill"
 _RENDERED = frozenset({("for_each",), ("map_index_template",), ("doc_md",), ("tooltip",)})
 """Keys of a step with templates of its own, or that are only shown."""
+_MAX_SALVAGED = 1_000
+"""Mistakes up to which the rest of a file is read and checked, too."""
 _DATA = frozenset({"for_each", "extra", "user_defined_macros"})
 """Keys below which nothing is a value."""
 
@@ -242,6 +244,8 @@ def parse(sources: Sources) -> tuple[Any, list[SpecError]]:
     from tidemill.spec.explain import explain
 
     errors += explain(sources, value, found[:MAX_ERRORS], empty)
+    if len(found) > _MAX_SALVAGED:
+        return _salvage(model, {}, []), errors
     return _salvage(model, value, found), errors
 
 
@@ -308,7 +312,8 @@ def _unusable(sources: Sources, value: Any, path: Path) -> Iterator[SpecError]:
         if not _is_rendered(path) and ("{{" in value or "{%" in value):
             yield sources.error(path, "templates (`{{ … }}`) are not rendered here", later.HINT)
     elif isinstance(value, float):
-        if is_free(path) and not math.isfinite(value):
+        data = is_free(path) or path[:1] == ("access_control",) or not _DATA.isdisjoint(path)
+        if data and not math.isfinite(value):
             yield sources.error(path, "expected a finite number", "leave it out, and let the code know what that means")
     elif isinstance(value, Mapping):
         for key, below in value.items():
