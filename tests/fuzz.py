@@ -92,7 +92,7 @@ CHUNKS = [
     "\u202e", "\\", "\\x", "~", "${vars.a}", "{{ x", "\r\n", "null", "0o9",
 ]  # fmt: skip
 GOOD = ("good", "workflows")
-ALL = (*GOOD, "bad", "attacks")
+ALL = (*GOOD, "bad")
 OPERATIONS = (
     "delete", "odd", "odd", "odd", "rename", "add", "move", "copy", "wrap", "template", "reference", "block", "block",
     "text_insert", "text_delete", "text_lines", "text_cut", "template_file", "twice",

@@ -144,6 +144,7 @@ def _environment() -> SandboxedEnvironment:
     return SandboxedEnvironment(extensions=["jinja2.ext.do"], keep_trailing_newline=True, cache_size=0)
 
 
+@lru_cache(maxsize=2)  # what looks for problems and what looks for names follow each other
 def _parse(text: str) -> nodes.Template:
     return _environment().parse(text)
 
