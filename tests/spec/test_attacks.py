@@ -42,3 +42,35 @@ def test_what_escapes_is_seen(tmp_path: Path) -> None:
     assert "another reason" in str(attacks.escaped(link, world.tried(link)))
     told = {"seen": ["import include.canary"], "seconds": 0, "megabytes": 0, "plans": 0, "errors": []}
     assert "it ran" in str(attacks.escaped(sound, told))
+
+
+@pytest.mark.parametrize("how", [["show"], ["show", "--resolved"], ["validate"]])
+def test_no_text_of_a_spec_reaches_the_terminal_as_a_command(
+    how: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tidemill.cli import main as cli
+
+    odd = "\\e]0;owned\\a\\e[2J\\u202E\\x9b31m"
+    wrong = f'"{odd}": 1\n' if how == ["validate"] else ""
+    (tmp_path / "a.yaml").write_text(f'tidemill: 1\n{wrong}description: "{odd}"\nsteps: {{a: {attacks._STEP}}}\n')
+    monkeypatch.setattr("sys.argv", ["tidemill", *how, str(tmp_path / "a.yaml")])
+    with pytest.raises(SystemExit):
+        cli.main()
+    shown = "".join(capsys.readouterr())
+    assert "owned" in shown
+    assert [char for char in shown if char != "\n" and not char.isprintable()] == []
+
+
+def test_convert_runs_nothing_of_what_it_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tidemill.cli import main as cli
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old.yml").write_text(
+        "a:\n  tasks:\n    t:\n      operator: airflow.providers.standard.operators.python.PythonOperator\n"
+        '      python_callable: !!python/object/apply:os.system ["touch canary"]\n'
+    )
+    monkeypatch.setattr("sys.argv", ["tidemill", "convert", "old.yml"])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert exit_.value.code != 0
+    assert not (tmp_path / "canary").exists()

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from tidemill.plan.model import DagPlan, Plan, SchedulePlan, TaskPlan
+from tidemill.spec.errors import printable
 from tidemill.spec.timing import PRESETS
 from tidemill.spec.units import format_duration
 
@@ -14,7 +15,8 @@ def draw(plan: Plan) -> str:
     """The pipeline's DAGs as text: a head with what matters, then the tasks from left to right."""
     blocks = [_head(plan)]
     blocks += ["\n".join((_title(dag), *("  " + line for line in draw_dag(dag)))) for dag in plan.dags]
-    return "\n\n".join(blocks)
+    # A text of a spec may hold what a terminal obeys.
+    return "\n".join(map(printable, "\n\n".join(blocks).split("\n")))
 
 
 def _head(plan: Plan) -> str:
