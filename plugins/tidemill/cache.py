@@ -72,6 +72,9 @@ class VerdictCache:
             verdict = Verdict(sound, (*verdict.errors, *refused), verdict.files)
         if row is None and task is None:
             self._write(entry, content, verdict, began)
+            if verdict.plans:
+                with suppress(OSError):
+                    _replace(str(self._source(file)), data)
         return verdict
 
     def kept(self, file: Path, dags: Path, data: bytes) -> Verdict | None:
@@ -91,6 +94,21 @@ class VerdictCache:
     def _entry(self, file: Path) -> str:
         key = hashlib.sha256(os.fsencode(file)).hexdigest()
         return os.path.join(self._folder, f"{key}.json")
+
+    def source(self, file: Path) -> Path:
+        """The copy of a spec's text that was kept with its verdict, else the spec itself.
+
+        Airflow reads the source of every DAG again when it stores them, and takes all DAGs of a loader for broken if
+        one of the files has gone meanwhile.
+        """
+        kept = self._source(file)
+        return kept if kept.is_file() else file
+
+    def _source(self, file: Path) -> Path:
+        folder = self._project.state / "cache" / "sources"
+        if file.is_relative_to(self._project.root):
+            return folder / file.relative_to(self._project.root)
+        return folder / hashlib.sha256(os.fsencode(file.parent)).hexdigest()[:16] / file.name
 
     def _read(self, entry: str, content: str, row: str | None) -> Verdict | None:
         try:

@@ -14,8 +14,8 @@ from tidemill.plan.compile import compile_plan
 from tidemill.plan.schedule import explain_cron, is_tick, next_tick, previous_tick, ticks
 from tidemill.spec.document import Document
 from tidemill.spec.load import Sources, parse
-from tidemill.spec.timing import PRESETS
 from tidemill.spec.reader import read
+from tidemill.spec.timing import PRESETS
 
 SPEC = """\
 tidemill: 1

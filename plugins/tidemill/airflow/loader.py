@@ -45,15 +45,16 @@ def load(loader: str, dags: str = ".") -> dict[str, DAG]:
     if context.dag_id is not None:
         return _load_one(top, context.dag_id, context.task_id)
     project = Project.of(top)
+    cache = VerdictCache(project)
     built: dict[str, DAG] = {}
     for file, verdict in _verdicts(folder, top):
         if verdict is None:
             continue
         try:
-            built |= {dag.dag_id: dag for dag in dags_of(verdict, file, project, lazy=True)}
+            built |= {dag.dag_id: dag for dag in dags_of(verdict, cache.source(file), project, lazy=True)}
         except Exception:  # noqa: BLE001 - what passed the check a while ago must not take the others along
             # A provider is gone, or acts otherwise: the file is judged anew where its errors are told.
-            VerdictCache(project).forget(file)
+            cache.forget(file)
     return built
 
 

@@ -238,7 +238,9 @@ def _allowed_hint(use: Use) -> str:
     listed = ", ".join([*DEFAULT[use], *_added()])
     wide = [pattern for pattern in settings.allow() if _WILD.search(pattern.partition(".")[0])]
     if wide:
-        return f'allowed: {listed}; "{printable(wide[0])[:60]}" in the setting `allow` names no package, and adds nothing'
+        return (
+            f'allowed: {listed}; "{printable(wide[0])[:60]}" in the setting `allow` names no package, and adds nothing'
+        )
     return f"allowed: {listed}; the setting `allow` in [tidemill] adds names"
 
 

@@ -229,9 +229,7 @@ class _Whole:
 
     def _step(self) -> Schema:
         kinds = [{"required": [key]} for key in _KINDS]
-        whole = [
-            {"if": {"required": [key]}, "then": {"$ref": f"#/$defs/Whole{name}"}} for key, name in _KINDS.items()
-        ]
+        whole = [{"if": {"required": [key]}, "then": {"$ref": f"#/$defs/Whole{name}"}} for key, name in _KINDS.items()]
         return {"anyOf": kinds, "allOf": whole}
 
     def _section(self, name: str) -> Schema | None:
