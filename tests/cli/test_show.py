@@ -79,8 +79,9 @@ def test_the_whole_picture_of_a_pipeline() -> None:
     ]
     assert "flight_delays_full@in-force, trained by include.flights.train:train" in head
     assert training.startswith("flights  ·  0 3 1 * * (America/New_York) or on flights.retrain, as_of 2013-07-01 … ")
-    assert training.splitlines()[1].endswith("approve ─── promote")
-    assert monitor.endswith("as_of ─── monitor ─── request")
+    assert "approve ─── promote ─┬─ announce" in training
+    assert "fetch ─── data ─┬─ validate" in training
+    assert "as_of ─── monitor ─┬─ request" in monitor
 
 
 def test_the_order_of_keys_does_not_change_the_picture() -> None:

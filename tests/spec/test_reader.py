@@ -258,7 +258,7 @@ def test_a_document_makes_the_error_the_documentation_shows() -> None:
         ("", "1:1", "the file holds nothing", 'begin with "tidemill: 1"'),
         ("\n# only\n# comments\n", "1:1", "the file holds nothing", "begin with"),
         ("---\n", "1:1", "the file holds nothing", "begin with"),
-        ("- a\n- b\n", "1:1", "must be a mapping, not a list", "tidemill: 1"),
+        ("- a\n- b\n", "1:1", "must be a mapping, not a list", "owner: ops"),
         ("\ntidemill:1\n", "2:1", "must be a mapping, not a single value", "a space after the colon"),
         ("a: 1\n---\nb: 2\n", "2:1", "a second document starts here", "a file of its own"),
         ("%YAML 1.1\n---\na: 1\n", "1:1", "another YAML than 1.2", "remove the %YAML line"),
