@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ import pytest
 from tests.spec.test_load import BASE
 from tidemill import cache, verdict
 from tidemill.cache import VerdictCache
+from tidemill.entries import digest
 from tidemill.plan.model import Plan
 from tidemill.project import Project
 from tidemill.spec.errors import SpecError
@@ -310,9 +312,9 @@ def _entry(head: Any, *plans: Any) -> bytes:
     """An entry as it would be written, whatever is in it."""
     lines = [json.dumps(plan).encode() for plan in plans]
     if isinstance(head, dict) and plans:
-        head = head | {"plans": [("flights", len(line), cache._digest(line).decode()) for line in lines]}
+        head = head | {"plans": [("flights", len(line), digest(line).decode()) for line in lines]}
     text = json.dumps(head).encode()
-    return b"\n".join((cache._digest(text), text, *lines))
+    return b"\n".join((digest(text), text, *lines))
 
 
 def test_a_whole_entry_of_another_form_is_none(world: World) -> None:
@@ -346,9 +348,8 @@ def test_nothing_can_be_written(world: World, monkeypatch: pytest.MonkeyPatch) -
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    for name in ("mkstemp",):
-        monkeypatch.setattr(cache.tempfile, name, refuse)
-    monkeypatch.setattr(cache.os, "makedirs", refuse)
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(os, "makedirs", refuse)
     assert world.ask().plans
     assert world.ask().plans
     assert world.judged == 2

@@ -14,7 +14,6 @@ import json
 import os
 import sys
 import sysconfig
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tidemill import __version__
+from tidemill.entries import digest, replace_file
 from tidemill.plan.model import Plan
 from tidemill.project import Project
 from tidemill.settings import allow, environment
@@ -74,7 +74,7 @@ class VerdictCache:
             self._write(entry, content, verdict, began)
             if verdict.plans:
                 with suppress(OSError):
-                    _replace(str(self._source(file)), data)
+                    replace_file(str(self._source(file)), data)
         return verdict
 
     def kept(self, file: Path, dags: Path, data: bytes) -> Verdict | None:
@@ -113,9 +113,9 @@ class VerdictCache:
     def _read(self, entry: str, content: str, row: str | None) -> Verdict | None:
         try:
             with open(entry, "rb") as file:
-                digest = file.readline().rstrip(b"\n")
+                written = file.readline().rstrip(b"\n")
                 text = file.readline().rstrip(b"\n")
-                if digest != _digest(text):
+                if written != digest(text):
                     return None
                 head = json.loads(text)
                 if head["content"] != content or (self._check is not None and not head["checked"]):
@@ -134,7 +134,7 @@ class VerdictCache:
             return  # changed while it was judged: nobody knows which content the verdict is about
         lines = [json.dumps(plan.to_json()).encode() for plan in verdict.plans]
         plans = [
-            (plan.pipeline, len(line), _digest(line).decode()) for plan, line in zip(verdict.plans, lines, strict=True)
+            (plan.pipeline, len(line), digest(line).decode()) for plan, line in zip(verdict.plans, lines, strict=True)
         ]
         head: dict[str, Any] = {
             "content": content,
@@ -145,7 +145,7 @@ class VerdictCache:
         }
         with suppress(OSError):  # on a read-only or full disk the verdict is made again next time
             text = json.dumps(head).encode()
-            _replace(entry, b"\n".join((_digest(text), text, *lines)))
+            replace_file(entry, b"\n".join((digest(text), text, *lines)))
 
     def _state(self, name: str) -> list[int] | None:
         # Asked once in a pass: thousands of specs share their defaults, code and expectations.
@@ -162,38 +162,17 @@ def _plans(file: BinaryIO, listed: list[tuple[str, int, str]], row: str | None) 
         ValueError: an entry that is none.
     """
     found = []
-    for pipeline, length, digest in listed:
+    for pipeline, length, written in listed:
         if row is not None and pipeline.partition(".")[2] != row:
             file.seek(length + 1, os.SEEK_CUR)
             continue
         line = file.read(length + 1).removesuffix(b"\n")
-        if _digest(line).decode() != digest:
+        if digest(line).decode() != written:
             raise ValueError("another plan than the one that was written")
         found.append(Plan.from_json(json.loads(line)))
     if row is None and file.read(1):
         raise ValueError("more than was written")
     return tuple(found)
-
-
-def _digest(text: bytes) -> bytes:
-    # An entry that a crash, a full disk or a person has changed is none, whatever can still be read of it.
-    return hashlib.sha256(text).hexdigest().encode()
-
-
-def _replace(entry: str, data: bytes) -> None:
-    folder = os.path.dirname(entry)
-    try:
-        handle, new = tempfile.mkstemp(suffix=".new", dir=folder)
-    except FileNotFoundError:
-        os.makedirs(folder, exist_ok=True)
-        handle, new = tempfile.mkstemp(suffix=".new", dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(new, entry)
-    except OSError:
-        os.unlink(new)
-        raise
 
 
 def _state_of(name: str) -> list[int] | None:

@@ -16,27 +16,35 @@ def read_entry(path: str) -> bytes | None:
     """The content of an entry; ``None`` if there is none, or none that can be trusted."""
     try:
         with open(path, "rb") as file:
-            digest, _, data = file.read().partition(b"\n")
+            written, _, data = file.read().partition(b"\n")
     except OSError:
         return None
-    return data if digest == _digest(data) else None
+    return data if written == digest(data) else None
 
 
 def write_entry(path: str, data: bytes) -> None:
     """Keep an entry. On a read-only or full disk nothing is kept, and the work is done again next time."""
-    folder = os.path.dirname(path)
-    new = None
     with suppress(OSError):
+        replace_file(path, digest(data) + b"\n" + data)
+
+
+def replace_file(path: str, data: bytes) -> None:
+    """Write a file whole and rename it into place; its folder is made. Raises OSError."""
+    folder = os.path.dirname(path)
+    try:
+        handle, new = tempfile.mkstemp(suffix=".new", dir=folder)
+    except FileNotFoundError:
         os.makedirs(folder, exist_ok=True)
         handle, new = tempfile.mkstemp(suffix=".new", dir=folder)
+    try:
         with os.fdopen(handle, "wb") as file:
-            file.write(_digest(data) + b"\n" + data)
+            file.write(data)
         os.replace(new, path)
-        return
-    if new is not None:
-        with suppress(OSError):
-            os.unlink(new)
+    except OSError:
+        os.unlink(new)
+        raise
 
 
-def _digest(data: bytes) -> bytes:
+def digest(data: bytes) -> bytes:
+    """What tells that content was changed by a crash, a full disk or a person, whatever can still be read of it."""
     return hashlib.sha256(data).hexdigest().encode()
