@@ -117,7 +117,8 @@ steps:
     after: make
     operator: DateTimeSensorAsync
     # A moment ahead: Airflow 3.3.2 kills a task whose trigger fires before it has read that the task was deferred.
-    with: {target_time: "{{ (macros.datetime.now(dag_run.run_after.tzinfo) + macros.timedelta(seconds=5)).isoformat() }}"}
+    with:
+      target_time: "{{ (macros.datetime.now(dag_run.run_after.tzinfo) + macros.timedelta(seconds=5)).isoformat() }}"
   load:
     python: include.flow:load
     for_each: {country: "{{ steps.countries }}"}
