@@ -152,6 +152,13 @@ def test_both_dag_files_in_airflows_own_bag(write: Write) -> None:
         assert Path(dag.fileloc).read_text() == text
 
 
+def test_a_spec_with_steps_is_one_dag_though_it_was_built_for_the_check_before(write: Write) -> None:
+    dags = write(flow="tidemill: 1\nsteps:\n  hello: {operator: BashOperator, with: {bash_command: echo}}\n")
+    for _ in ("seen for the first time", "kept"):
+        found = bag(dags)
+        assert (set(found.dags), found.import_errors) == ({"flow"}, {})
+
+
 def test_the_demonstrations_folder_loads() -> None:
     assert set(load(REPOSITORY / "dags")) >= {"flight_delays", "flight_delays.monitor"}
     assert broken(REPOSITORY / "dags") == ""

@@ -82,6 +82,8 @@ def build(
 def _dag_arguments(plan: Plan, dag_plan: DagPlan, builder: Builder | None, *, whole: bool) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "dag_id": dag_plan.dag_id,
+        # The loader hands its DAGs over itself; one built for a check must not be taken for one of its file's.
+        "auto_register": False,
         "description": plan.description.partition("\n")[0] or None,
         # A task's process has no use for a schedule, whose classes it would have to import.
         "schedule": _schedule(dag_plan, builder) if whole else None,
