@@ -34,7 +34,7 @@ test: setup ## lint, format, types, import layers, and every test that needs no 
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile -m "not (slow or browser or node or terraform or next)" $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not (slow or browser or node or terraform or next)" $(PYTEST_ARGS)
 
 test-all: setup ## the rest: slow tests, and those with a browser, Node.js or Terraform where it is there
 	@scripts/test-rest.sh $(PYTEST_ARGS)
