@@ -522,7 +522,7 @@ def test_the_tree_dies_with_its_caller(tmp_path: Path, how: signal.Signals, hand
     caller = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True)
     assert caller.stdout is not None
     assert caller.stdout.readline() == "ready\n"
-    assert len(alive(marker)) == 1
+    wait_for(lambda: len(alive(marker)) == 1, 10)
     caller.send_signal(how)
     out, _ = caller.communicate(timeout=30)
     assert out.splitlines() == last
