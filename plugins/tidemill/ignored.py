@@ -77,10 +77,8 @@ class Ignored:
 
 
 def _glob(line: str, folder: Path) -> _Glob | None:
-    try:
-        from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern as Pattern
-    except ImportError:  # before pathspec 1
-        from pathspec.patterns import GitWildMatchPattern as Pattern  # type: ignore[attr-defined]
+    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern as Pattern
+
     anchored = line.startswith("/") or "/" in line.rstrip("/")
     only_folders = line.lstrip("!").rstrip().endswith("/")
     try:

@@ -222,9 +222,10 @@ class _Dag:
                 conversion.comment(("doc_md",), f"from {file.text}")
         made = self._take("doc_md_python_callable_name")
         place_of_it, _ = self._take("doc_md_python_callable_file"), self._take("doc_md_python_arguments")
-        if made is not None or place_of_it is not None:
+        written_by = made if made is not None else place_of_it
+        if written_by is not None:
             message = "documentation that a function writes is not in the language"
-            conversion.lost(made or place_of_it or file, "doc_md", message, "write `doc_md:`")  # type: ignore[arg-type]
+            conversion.lost(written_by, "doc_md", message, "write `doc_md:`")
 
     # Steps
 

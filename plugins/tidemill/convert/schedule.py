@@ -179,7 +179,8 @@ def instant_of(item: Item, zone: str, path: str, conversion: Conversion, *, move
         moment = dt.datetime.combine(value, dt.time(), clock)
     elif isinstance(value, str) and (found := _INSTANT.fullmatch(value.strip())):
         try:
-            moment = dt.datetime(*(int(part or 0) for part in found.groups()), tzinfo=clock)  # type: ignore[misc, arg-type]
+            year, month, day, hour, minute, second = (int(part or 0) for part in found.groups())
+            moment = dt.datetime(year, month, day, hour, minute, second, tzinfo=clock)
         except ValueError:
             moment = None
     elif isinstance(value, str) and (length := relative(value)) is not None:

@@ -36,7 +36,7 @@ def import_airflow() -> None:
     try:
         import airflow.configuration
         import airflow.sdk
-        import airflow.serialization.serialized_objects  # noqa: F401
+        import airflow.serialization.serialized_objects  # noqa: F401 - imported while the home is the scratch one
     finally:
         for name, value in before.items():
             if value is None:
