@@ -10,9 +10,10 @@ import pytest
 
 from tidemill.checks.allowed import Use
 from tidemill.checks.annotations import from_text
-from tidemill.checks.arguments import check_arguments, named, typed, typed_arguments, unknown
+from tidemill.checks.arguments import check_arguments, named, unknown
 from tidemill.checks.parameters import Parameter, Passing, Signature, SignatureProblem
 from tidemill.checks.signatures import Lookup
+from tidemill.checks.typed import typed, typed_arguments
 from tidemill.project import Project
 from tidemill.spec.load import Sources
 from tidemill.spec.reader import read

@@ -12,7 +12,8 @@ import yaml
 
 from tidemill.spec.errors import SpecError, SpecErrors, dotted
 from tidemill.spec.load import Sources, defaults_for, load_sources, merge, parse
-from tidemill.spec.models import Spec, Workflow, field_at, model_at
+from tidemill.spec.models import Spec, Workflow
+from tidemill.spec.paths import field_at, model_at
 from tidemill.spec.reader import read
 from tidemill.spec.section import Section, keys_of
 

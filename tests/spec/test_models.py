@@ -14,7 +14,8 @@ from tests.airflow_home import import_airflow
 from tests.spec.test_load import BASE, FULL, WHOLE
 from tidemill.spec import steps
 from tidemill.spec.fields import Deferred
-from tidemill.spec.models import Owner, Spec, Workflow, field_at, model_at, model_for
+from tidemill.spec.models import Owner, Spec, Workflow, model_for
+from tidemill.spec.paths import field_at, model_at
 from tidemill.spec.section import Section, keys_of
 from tidemill.spec.steps import FunctionStep, Group, OperatorStep
 from tidemill.spec.timing import PRESETS, Timing

@@ -15,7 +15,7 @@ from tests.spec.test_load import FULL, WHOLE, Path_, changed, identified, leaves
 from tidemill.project import Project
 from tidemill.spec.load import Sources, load_sources
 from tidemill.spec.metrics import METRICS
-from tidemill.spec.models import model_at
+from tidemill.spec.paths import model_at
 from tidemill.spec.reader import read as read_yaml
 from tidemill.spec.schema import FILES, Sort, schema
 from tidemill.spec.section import keys_of

@@ -1,15 +1,16 @@
-"""The arguments of a class or function, as a spec writes them: checked by its signature, then in the plan's form."""
+"""The arguments of a class or function, as a spec writes them: checked by its signature."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from itertools import islice
 from typing import Any
 
-from tidemill.checks.allowed import Use, full_name
+from tidemill.checks.allowed import Use
 from tidemill.checks.annotations import ANY, Annotation, described, is_optional, members
 from tidemill.checks.parameters import Parameter, Signature, SignatureProblem
+from tidemill.checks.typed import FUNCTION, OBJECT, Look, by_position, inner_of
 from tidemill.checks.written import CONTEXT_NAMES
 from tidemill.spec import units
 from tidemill.spec.document import Path
@@ -17,11 +18,6 @@ from tidemill.spec.errors import MAX_ERRORS, SpecError, printable, suggest
 from tidemill.spec.load import Sources
 from tidemill.spec.templates import is_template, problems
 
-Look = Callable[[str, Use], "Signature | SignatureProblem"]
-"""What a name stands for: `tidemill.checks.signatures.Lookup`."""
-
-OBJECT = "$object"
-FUNCTION = "$function"
 _RESERVED = ("$timedelta", "$datetime", "$output", "$each")
 """Keys by which the plan marks a value for what it is."""
 _PARTS = (OBJECT, "with", "args")
@@ -125,81 +121,6 @@ def named(value: Any) -> Iterator[tuple[str, Use]]:
             yield from named(below)
 
 
-def typed(value: Any, kind: Annotation, look: Look) -> Any:
-    """A checked argument in the plan's form, which is JSON: ``{"$timedelta": seconds}``, ``{"$datetime": iso}``,
-    ``{"$function": name}``, ``{"$object": name, "with": {…}, "args": […]}``; texts with templates stay texts."""
-    if isinstance(value, Mapping):
-        if OBJECT in value:
-            return _object(value, look)
-        if FUNCTION in value:
-            return {FUNCTION: value[FUNCTION]}
-        inner = _inner(kind, "mapping")
-        return {str(key): typed(below, inner, look) for key, below in value.items()}
-    if isinstance(value, list):
-        inner = _inner(kind, "list")
-        return [typed(below, inner, look) for below in value]
-    if isinstance(value, str) and not is_template(value):
-        for one in members(kind):
-            if one["type"] in ("any", "text") or (one["type"] == "choice" and value in one["values"]):
-                return value
-        for one in members(kind):
-            made = _made(value, one["type"])
-            if made is not None:
-                return made
-    return value
-
-
-def typed_arguments(signature: Signature, arguments: Mapping[str, Any], look: Look) -> dict[str, Any]:
-    """All checked arguments in the plan's form, each by its parameter's type."""
-    found = {}
-    for name, value in arguments.items():
-        parameter = signature.parameter(name)
-        found[name] = typed(value, parameter.type if parameter is not None else ANY, look)
-    return found
-
-
-def _object(value: Mapping[str, Any], look: Look) -> dict[str, Any]:
-    name = value[OBJECT]
-    signature = look(name, "object")
-    given = value.get("with") or {}
-    args = value.get("args") or []
-    if isinstance(signature, SignatureProblem):  # checked arguments have none
-        raise ValueError(signature.message)
-    kinds = [one.type for one in _by_position(signature, len(args))]
-    return {
-        OBJECT: full_name(name, "object"),
-        "with": typed_arguments(signature, given, look),
-        "args": [typed(one, kind, look) for one, kind in zip(args, kinds, strict=True)],
-    }
-
-
-def _by_position(signature: Signature, count: int) -> list[Parameter]:
-    """The parameters that the first ``count`` arguments go to; shorter if it takes fewer."""
-    plain = [one for one in signature.parameters if one.passing in ("either", "positional")]
-    rest = next((one for one in signature.parameters if one.passing == "rest"), None)
-    if rest is None and signature.open:
-        rest = Parameter("args")
-    if rest is not None:
-        plain += [rest] * (count - len(plain))
-    return plain[:count]
-
-
-def _made(text: str, kind: str) -> dict[str, Any] | None:
-    try:
-        if kind == "duration":
-            return {"$timedelta": units.duration(text, zero=True) / timedelta(seconds=1)}
-        if kind == "instant":
-            return {"$datetime": units.instant(text).isoformat()}
-    except units.UnitError:
-        return None
-    return {FUNCTION: text} if kind == "callable" else None
-
-
-def _inner(kind: Annotation, of: str) -> Annotation:
-    found = [one.get("of", ANY) for one in members(kind) if one["type"] == of]
-    return found[0] if len(found) == 1 else ANY
-
-
 def _a_setting(name: str) -> tuple[str, str]:
     message = f'"{name}" is a setting of any step, no argument'
     if name in _ELSEWHERE:
@@ -284,7 +205,7 @@ class _Check:
         elif signature.name.startswith("kubernetes."):
             signature = _rendered(signature)  # the Kubernetes operators render what is inside of these themselves
         args = args or []
-        first = _by_position(signature, len(args))
+        first = by_position(signature, len(args))
         if len(first) < len(args):
             message = f'"{signature.short}" takes {len(first)} arguments by position, not {len(args)}'
             yield self._sources.error((*at, "args"), message)
@@ -331,7 +252,7 @@ class _Check:
             return
         if isinstance(value, list | Mapping):
             of = "list" if isinstance(value, list) else "mapping"
-            inner = _inner(kind, of)
+            inner = inner_of(kind, of)
             for key, below in enumerate(value) if isinstance(value, list) else value.items():
                 yield from self.value(below, inner, (*at, key), rendered)
         elif isinstance(value, str | int):

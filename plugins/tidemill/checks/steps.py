@@ -10,9 +10,10 @@ from typing import Any
 
 from tidemill.checks.allowed import Use, full_name
 from tidemill.checks.annotations import ANY
-from tidemill.checks.arguments import check_arguments, named, typed, typed_arguments, unknown
+from tidemill.checks.arguments import check_arguments, named, unknown
 from tidemill.checks.parameters import Parameter, Signature, SignatureProblem
 from tidemill.checks.signatures import Lookup, files_of
+from tidemill.checks.typed import typed, typed_arguments
 from tidemill.plan.graph import Step
 from tidemill.plan.own import each_of
 from tidemill.plan.placing import full_graph

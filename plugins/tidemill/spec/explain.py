@@ -10,7 +10,8 @@ from tidemill.spec import later
 from tidemill.spec.document import Path
 from tidemill.spec.errors import SpecError, suggest
 from tidemill.spec.fields import FORMS
-from tidemill.spec.models import Spec, field_at, model_at
+from tidemill.spec.models import Spec
+from tidemill.spec.paths import field_at, model_at
 from tidemill.spec.scalars import plain
 from tidemill.spec.section import Section, keys_of
 from tidemill.spec.steps import STEP_KINDS, kind_of

@@ -11,7 +11,8 @@ from pydantic.fields import FieldInfo
 from tidemill.spec import chapters
 from tidemill.spec.fields import Deferred
 from tidemill.spec.metrics import METRICS
-from tidemill.spec.models import Owner, Spec, Workflow, model_at
+from tidemill.spec.models import Owner, Spec, Workflow
+from tidemill.spec.paths import model_at
 from tidemill.spec.section import Section, keys_of
 from tidemill.spec.steps import (
     Callback,
