@@ -169,7 +169,7 @@ class Live:
             return [dict(entry.body) for entry in ledger.entries(model, kinds=["promotion"])]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     root = tmp_path_factory.mktemp("live") / "project"
     _make_project(root)
