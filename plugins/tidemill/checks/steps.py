@@ -79,7 +79,8 @@ def check(spec: Workflow, sources: Sources, project: Project, task: str | None =
     """
     asked = list(_asked(spec))
     if task is not None:
-        asked = [one for one in asked if _is_of(task, one, spec)]
+        node = full_graph(spec).nodes.get(task)
+        asked = [one for one in asked if _is_of(node.path if node is not None else (), one.at)]
     found = Found()
     macros = spec.user_defined_macros or {}
     if not asked and not macros:
@@ -143,15 +144,16 @@ def _judge(one: _Asked, look: Lookup, sources: Sources, found: Found) -> None:
             found.typed[one.at] = full_name(one.name, one.use)
 
 
-def _is_of(task: str, one: _Asked, spec: Workflow) -> bool:
-    """Whether what is named belongs to a task: to its step, to the defaults around it, or to what templates use."""
-    if one.at[0] in ("defaults", "user_defined_filters"):
+def _is_of(step: Path, at: Path) -> bool:
+    """Whether what is named at a place belongs to a step (of a stage: an empty path): to itself, to the defaults around
+    it, or to what templates use."""
+    if at[0] in ("defaults", "user_defined_filters"):
         return True
-    node = full_graph(spec).nodes.get(task)
-    if node is None or one.at[0] != "steps":
+    if not step or at[0] != "steps":
         return False
-    depth = len(one.at) - 1 - one.at[::-1].index("defaults") if "defaults" in one.at else 0
-    return one.at[: len(node.path)] == node.path or (depth > 0 and node.path[:depth] == one.at[:depth])
+    # Keys stand at even places of a path into steps, names at odd ones: a step may be called `defaults`.
+    around = next((depth for depth in range(2, len(at), 2) if at[depth] == "defaults"), None)
+    return at[: len(step)] == step or (around is not None and step[:around] == at[:around])
 
 
 def _asked(spec: Workflow) -> Iterator[_Asked]:
