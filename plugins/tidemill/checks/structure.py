@@ -8,10 +8,9 @@ from typing import Any
 
 from tidemill import records
 from tidemill.checks.timing import check_asset
-from tidemill.plan.compile import monitor_stages
-from tidemill.plan.graph import MONITOR_STAGES, CycleError, Graph, Node, after_of, in_order
+from tidemill.plan.graph import BESIDE, CycleError, Graph, Node, after_of, in_order
 from tidemill.plan.own import Names, holds, names_used, templated
-from tidemill.plan.placing import full_graph, in_monitor
+from tidemill.plan.placing import full_graph, in_dag
 from tidemill.spec.document import Path
 from tidemill.spec.errors import SpecError, suggest
 from tidemill.spec.load import Sources
@@ -64,8 +63,9 @@ def _names(spec: Workflow, graph: Graph, sources: Sources) -> Iterator[SpecError
     for missing in graph.missing:
         near = suggest(missing.name, missing.known)
         hint = f'did you mean "{near}"?' if near else f"there are: {_listed(missing.known) or 'no others'}"
-        if missing.name in MONITOR_STAGES and isinstance(spec, Spec) and not monitor_stages(spec):
-            hint = "add a section `monitor:`"
+        kind = next((kind for kind, stages in BESIDE.items() if missing.name in stages), None)
+        if kind is not None and isinstance(spec, Spec) and not sources.wrote(kind):
+            hint = f"add a section `{kind}:`"
         key = isinstance(missing.path[-1], str) and missing.path[-1] == missing.name
         message = f'there is no step "{missing.name}"'
         if missing.name == _own_name(missing.path):
@@ -103,16 +103,12 @@ def _order(spec: Workflow, graph: Graph, sources: Sources) -> Iterator[SpecError
                     (*node.path, "before"), "nothing comes before as_of", "name a later stage", key=True
                 )
                 return
-        watching = in_monitor(graph)
-        training = {stage for stage in graph.upstream if stage not in graph.nodes} - {"as_of", *MONITOR_STAGES}
-        for name in sorted(watching):
-            node = graph.nodes[name]
-            before = [after for after, upstream in graph.upstream.items() if name in upstream]
-            wrong = next((n for n in (*graph.upstream[name], *before) if n in training), None)
-            if wrong is not None:
-                message = f"the step is part of the monitor's DAG, and \"{wrong}\" of the training's"
-                yield sources.error(node.path, message, "make two steps of it", key=True)
-                return
+        wrong = _of_two(graph)
+        if wrong is not None:
+            node, kind, stage, other = wrong
+            message = f"the step is part of the {kind}'s DAG, and \"{stage}\" of the {other}'s"
+            yield sources.error(node.path, message, "make two steps of it", key=True)
+            return
     try:
         in_order(graph)
     except CycleError as e:
@@ -120,6 +116,19 @@ def _order(spec: Workflow, graph: Graph, sources: Sources) -> Iterator[SpecError
         node = graph.nodes[min(circle)]
         chain = " → ".join(reversed(e.args[1]))
         yield sources.error(node.path, f"steps wait for each other: {chain}", "take one of these edges away", key=True)
+
+
+def _of_two(graph: Graph) -> tuple[Node, str, str, str] | None:
+    """A step next to stages of two DAGs: the step, its DAG, and the other's stage with its DAG."""
+    stages = {stage for stage in graph.upstream if stage not in graph.nodes} - {"as_of"}
+    kinds = {stage: next((k for k, names in BESIDE.items() if stage in names), "training") for stage in stages}
+    for kind in BESIDE:
+        for name in sorted(in_dag(graph, kind)):
+            after = [other for other, upstream in graph.upstream.items() if name in upstream]
+            for stage in (*graph.upstream[name], *after):
+                if kinds.get(stage, kind) != kind:
+                    return graph.nodes[name], kind, stage, kinds[stage]
+    return None
 
 
 def _node(node: Node, graph: Graph, spec: Workflow, sources: Sources) -> Iterator[SpecError]:

@@ -23,15 +23,11 @@ def check(spec: Workflow, sources: Sources) -> Iterator[SpecError]:
     bounds = list(_bounds_of_time(spec, sources))
     yield from bounds
     written: list[tuple[str | Timing | None, Path]] = [(spec.schedule, ("schedule",))]
-    if isinstance(spec, Spec) and spec.monitor is not None:
-        written.append((spec.monitor.schedule, ("monitor", "schedule")))
-        if not sources.wrote("monitor", "schedule") and not sources.wrote("monitor", "window"):
-            yield sources.error(
-                ("monitor",),
-                'without a "schedule" there is no interval to judge',
-                "add `schedule: monthly`, or `window: 1 month` for runs by hand",
-                key=True,
-            )
+    if isinstance(spec, Spec):
+        for name, section in (("monitor", spec.monitor), ("score", spec.score)):
+            if section is not None:
+                written.append((section.schedule, (name, "schedule")))
+                yield from _interval(name, section.schedule, sources)
     for schedule, path in written:
         wrong = list(_schedule(schedule, path, sources))
         if not wrong and isinstance(spec, Spec):
@@ -40,10 +36,27 @@ def check(spec: Workflow, sources: Sources) -> Iterator[SpecError]:
         if schedule is not None and not wrong and not bounds:
             yield from _never(schedule, path, spec, sources)
     if spec.catchup:
-        if not sources.wrote("schedule") and not sources.wrote("monitor", "schedule"):
+        if not any(sources.wrote(*path) for _, path in written):
             yield sources.error(("catchup",), "there is no schedule to catch up with", "add `schedule:`")
         elif not sources.wrote("start"):
             yield sources.error(("catchup",), "catching up needs to know from when", "add `start:`")
+
+
+def _interval(name: str, schedule: str | Timing | None, sources: Sources) -> Iterator[SpecError]:
+    """Runs without a data interval need a window before `as_of`."""
+    if sources.wrote(name, "window"):
+        return
+    what = "judge" if name == "monitor" else "score"
+    if not sources.wrote(name, "schedule"):
+        yield sources.error(
+            (name,),
+            f'without a "schedule" there is no interval to {what}',
+            "add `schedule: monthly`, or `window: 1 month` for runs by hand",
+            key=True,
+        )
+    elif isinstance(schedule, Timing) and schedule.assets is not None:
+        message = f"a run that an asset starts has no interval to {what}"
+        yield sources.error((name, "schedule", "assets"), message, f"add `window: 1 d` to {name}", key=True)
 
 
 def _bounds_of_time(spec: Workflow, sources: Sources) -> Iterator[SpecError]:
@@ -71,7 +84,7 @@ def _of_stages(written: str | Timing | None, path: Path, sources: Sources) -> It
     """What a pipeline of models cannot be run by: its runs stand for the intervals of a calendar."""
     if written is None:
         return
-    if isinstance(written, Timing) and written.assets is not None:
+    if isinstance(written, Timing) and written.assets is not None and path[0] == "schedule":
         hint = "a file with `steps` alone can run on assets; here `retrain.triggers` starts trainings"
         yield sources.error((*path, "assets"), "a pipeline of models does not run on assets", hint, key=True)
     elif other_of(written) is not None:
@@ -106,7 +119,7 @@ def _timing(written: Timing, path: Path, sources: Sources) -> Iterator[SpecError
     if sources.wrote(*path, "timezone"):
         if "cron" not in times:
             yield sources.error((*path, "timezone"), "only `cron` has a time zone", "remove it", key=True)
-        yield from _timezone(written.timezone, (*path, "timezone"), sources)
+        yield from check_timezone(written.timezone, (*path, "timezone"), sources)
     if sources.wrote(*path, "with") and "timetable" not in times:
         yield sources.error((*path, "with"), "only a `timetable` has arguments", "remove it", key=True)
     if sources.wrote(*path, "data_interval"):
@@ -138,7 +151,8 @@ def _crons(written: str | list[str] | None, path: Path, sources: Sources) -> Ite
             yield sources.error(at, problem, _EXAMPLE)
 
 
-def _timezone(name: str, path: Path, sources: Sources) -> Iterator[SpecError]:
+def check_timezone(name: str, path: Path, sources: Sources) -> Iterator[SpecError]:
+    """A time zone that the IANA database does not have."""
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 OWNER = "tidemill"
 """Shown as the owner of a pipeline that names none."""
 
+MAIN = ("training", "workflow")
+"""The DAG that has the pipeline's own id; the others have their kind behind it."""
+
 _SINCE = datetime(2000, 1, 1, tzinfo=UTC)
 """The start of a schedule whose spec names none: Airflow schedules no DAG without a start date, and without
 catch-up an early one changes nothing else."""
@@ -76,9 +79,14 @@ class _Compiler:
         if not isinstance(spec, Spec):
             yield self._dag("workflow", self._schedule(spec.schedule, ("schedule",)), [], graph)
             return
-        assets = (retrain_asset(self.pipeline),) if spec.retrain and spec.retrain.triggers else ()
+        assets: tuple[AssetPlan, ...] = ()
+        if spec.retrain and spec.retrain.triggers:
+            assets = (retrain_asset(self.pipeline), *(upstream_asset(name) for name in spec.retrain.assets))
         schedule = self._schedule(spec.schedule, ("schedule",), assets)
         yield self._dag("training", schedule, training_stages(spec), graph)
+        if spec.score is not None:
+            schedule = self._schedule(spec.score.schedule, ("score", "schedule"))
+            yield self._dag("score", schedule, score_stages(spec), graph)
         if spec.monitor is not None:
             schedule = self._schedule(spec.monitor.schedule, ("monitor", "schedule"))
             yield self._dag("monitor", schedule, monitor_stages(spec), graph)
@@ -90,7 +98,7 @@ class _Compiler:
             schedule=schedule,
             tasks=tuple(self._stage(stage, kind) for stage in stages),
             settings=self._settings(kind),
-            params=self.spec.params if kind != "monitor" else {},
+            params=self.spec.params if kind in MAIN else {},
         )
         if self.spec.defaults is not None:
             from tidemill.plan.own import settings_of
@@ -105,12 +113,12 @@ class _Compiler:
     def _stage(self, stage: Stage, kind: Kind) -> TaskPlan:
         name, before, key = stage
         file, line, _ = self.sources.place(tuple(key.split(".")), key=True)
-        outlets = (retrain_asset(self.pipeline),) if name == "request" and kind == "monitor" else ()
+        outlets = (_OUTLETS[name](self.pipeline),) if kind not in MAIN and name in _OUTLETS else ()
         return TaskPlan(name, name, before, line, file, outlets)
 
     def _settings(self, kind: Kind) -> dict[str, Value]:
-        """What is set of the DAG itself, by Airflow's names. The monitor's DAG has no name of its own, and no runs
-        that would be late."""
+        """What is set of the DAG itself, by Airflow's names. The DAGs beside the training have no name of their own,
+        and no runs that would be late."""
         spec, typed = self.spec, self.typed
         found: dict[str, Value] = {
             name: value
@@ -124,7 +132,7 @@ class _Compiler:
                 from tidemill.plan.own import callbacks_of
 
                 found[f"{name}_callback"] = callbacks_of(value, (name,), typed)
-        if kind == "monitor":
+        if kind not in MAIN:
             found.pop("dag_display_name", None)
         elif spec.deadline is not None:
             from tidemill.plan.own import each_of
@@ -201,6 +209,16 @@ def retrain_asset(pipeline: str) -> AssetPlan:
     return AssetPlan(f"{pipeline}.retrain", f"tidemill://{pipeline}/retrain")
 
 
+def scores_asset(pipeline: str) -> AssetPlan:
+    """The asset that a pipeline's scores update."""
+    return AssetPlan(f"{pipeline}.scores", f"tidemill://{pipeline}/scores")
+
+
+def upstream_asset(name: str) -> AssetPlan:
+    """An asset of somebody else's, by its name or URI: either stands for the other, as in Airflow."""
+    return AssetPlan(name, name)
+
+
 def training_stages(spec: Spec) -> list[Stage]:
     """The stages of the training DAG, in order."""
     stages: list[Stage] = [
@@ -229,6 +247,11 @@ def training_stages(spec: Spec) -> list[Stage]:
     return [*stages, ("promote", (gated,), "promote")]
 
 
+def score_stages(spec: Spec) -> list[Stage]:
+    """The stages of the score's DAG, in order; none if the file asks for none."""
+    return [] if spec.score is None else [("as_of", (), "score"), ("score", ("as_of",), "score")]
+
+
 def monitor_stages(spec: Spec) -> list[Stage]:
     """The stages of the monitor's DAG, in order; none if the file asks for none."""
     if spec.monitor is None:
@@ -241,7 +264,11 @@ def monitor_stages(spec: Spec) -> list[Stage]:
 
 def dag_id(pipeline: str, kind: Kind) -> str:
     """The id of a pipeline's DAG."""
-    return f"{pipeline}.{kind}" if kind == "monitor" else pipeline
+    return pipeline if kind in MAIN else f"{pipeline}.{kind}"
+
+
+_OUTLETS = {"request": retrain_asset, "score": scores_asset}
+"""The stages that update an asset."""
 
 
 def other_of(written: str | Timing | None, arguments: dict[str, Value] | None = None) -> dict[str, Value] | None:

@@ -14,8 +14,8 @@ from tidemill.spec.steps import FunctionStep, Group, OperatorStep, Placed
 
 Step = OperatorStep | FunctionStep | Group
 
-MONITOR_STAGES = ("monitor", "request")
-"""Whoever stands next to one of these belongs to the monitor's DAG."""
+BESIDE = {"score": ("score",), "monitor": ("partitions", "sketch", "monitor", "request")}
+"""The stages of the DAGs beside the training, by kind: whoever stands next to one of these belongs to its DAG."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-Kind = Literal["training", "monitor", "workflow"]
+Kind = Literal["training", "score", "monitor", "workflow"]
 
 Value = Any
 """A JSON value. Where it is an argument, an object with one of these keys stands for more than itself:

@@ -5,28 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tidemill.plan.compile import Typed, monitor_stages, training_stages
-from tidemill.plan.graph import MONITOR_STAGES, Graph, Node, component, graph_of, in_order
-from tidemill.plan.model import DagPlan
+from tidemill.plan.compile import Typed, monitor_stages, score_stages, training_stages
+from tidemill.plan.graph import BESIDE, Graph, Node, component, graph_of, in_order
+from tidemill.plan.model import DagPlan, Kind
 from tidemill.plan.own import connect, group_of, task_of
 from tidemill.spec.load import Sources
 from tidemill.spec.models import Spec, Workflow
 
 
 def full_graph(spec: Workflow) -> Graph:
-    """The graph of a file's steps among the stages of both of its DAGs."""
+    """The graph of a file's steps among the stages of all of its DAGs."""
     stages = {}
     if isinstance(spec, Spec):
-        stages = {name: before for name, before, _ in (*monitor_stages(spec), *training_stages(spec))}
+        stages = {
+            name: before for name, before, _ in (*score_stages(spec), *monitor_stages(spec), *training_stages(spec))
+        }
     graph = graph_of(spec.steps or {}, stages)
     connect(graph)
     if isinstance(spec, Spec):
-        watching = in_monitor(graph)
+        beside = {id for kind in BESIDE for id in in_dag(graph, kind)}
         for node in graph.nodes.values():
             if not graph.upstream[node.id] and node.group is None:
                 # Nothing of a run happens before it knows its instant, nor where the guard says no.
                 graph.depend(
-                    node.id, "as_of" if node.id in watching or _leads_to(graph, node.id, "retrain") else "retrain"
+                    node.id, "as_of" if node.id in beside or _leads_to(graph, node.id, "retrain") else "retrain"
                 )
     return graph
 
@@ -44,9 +46,9 @@ def _leads_to(graph: Graph, node: str, stage: str) -> bool:
     return False
 
 
-def in_monitor(graph: Graph) -> set[str]:
-    """The steps that belong to the monitor's DAG: those connected with its stages, and what stands inside them."""
-    top = component(graph, (n for stage in MONITOR_STAGES for n in _beside(graph, stage)))
+def in_dag(graph: Graph, kind: str) -> set[str]:
+    """The steps that belong to a DAG beside the training: those connected with its stages, and what is inside them."""
+    top = component(graph, (n for stage in BESIDE[kind] for n in _beside(graph, stage)))
     return {id for id, node in graph.nodes.items() if _outermost(graph, id) in top}
 
 
@@ -80,10 +82,16 @@ def followers_of(graph: Graph) -> dict[str, list[str]]:
     return found
 
 
+def _own(graph: Graph, kind: Kind) -> set[str]:
+    if kind in BESIDE:
+        return in_dag(graph, kind)
+    beside = {id for other in BESIDE for id in in_dag(graph, other)} if kind == "training" else set()
+    return set(graph.nodes) - beside
+
+
 def placed(plan: DagPlan, graph: Graph, sources: Sources, typed: Typed) -> DagPlan:
     """A DAG of stages with the steps that belong to it."""
-    watching = in_monitor(graph)
-    own = {"workflow": set(graph.nodes), "monitor": watching, "training": set(graph.nodes) - watching}[plan.kind]
+    own = _own(graph, plan.kind)
     stages = {task.task_id: task for task in plan.tasks}
     tasks = []
     for name in in_order(graph):

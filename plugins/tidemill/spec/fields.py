@@ -121,6 +121,8 @@ if TYPE_CHECKING:
     Size = int
     Share = float
     Quota = units.Quota
+    Price = units.Money
+    BudgetQuota = units.Budget
     Instant = datetime
     Code = str
     Name = str
@@ -144,6 +146,11 @@ else:
     ]
     Quota = Annotated[
         units.Quota, *_unit(units.quota, str, "^[0-9]+ *per *(day|week|month|quarter|year)$", "4 per year")
+    ]
+    Price = Annotated[units.Money, *_unit(units.money, str, _NUMBER + "[A-Z]{3}$", "0.50 USD")]
+    BudgetQuota = Annotated[
+        units.Budget,
+        *_unit(units.budget, str, _NUMBER + "[A-Z]{3} per (day|week|month|quarter|year)$", "25 USD per month"),
     ]
     Instant = Annotated[
         datetime,

@@ -10,7 +10,6 @@ from tidemill.spec.document import Path
 HINT = "remove it; see docs/language.md for what this version reads"
 
 _KEYS = {
-    ("score",): "scoring with the champion",
     ("deploy",): "deployment",
     ("budget",): "budgets",
     ("search",): "hyperparameter search",
@@ -29,16 +28,12 @@ _KEYS = {
     ("train", "resources", "machine"): "machine types",
     ("train", "resources", "count"): "several machines",
     ("train", "resources", "spot"): "spot machines",
-    ("monitor", "labels"): "labels that arrive late",
-    ("retrain", "budget"): "budgets",
 }
 _VALUES = {
     ("platform", "provider"): {"aws", "gcp", "azure", "kubernetes"},
     ("data", "version"): {"delta", "object-store"},
     ("train", "track"): {"wandb", "comet", "neptune", "sagemaker", "vertex", "azureml"},
     ("promote", "registry"): {"sagemaker", "vertex", "azureml"},
-    ("retrain", "triggers"): {"new_data", "asset"},
-    ("monitor", "drift", "distance"): {"js", "wasserstein", "ks", "hellinger", "linf", "chi2"},
 }
 
 

@@ -21,16 +21,14 @@ from tidemill.spec.fields import (
     Metric,
     Name,
     Number,
-    Quota,
-    Share,
+    Price,
     Size,
     Span,
     text_or_mapping,
 )
+from tidemill.spec.monitoring import Monitor, Retrain, Score
 from tidemill.spec.section import Section
 from tidemill.spec.timing import NAMED, Schedule, Timing
-
-Trigger = Literal["drift", "performance"]
 
 
 class Owner(Section):
@@ -56,6 +54,9 @@ class Platform(Section):
     """Where the pipeline's work runs."""
 
     provider: Literal["local"] = Field(description="`local`: processes on the machine that runs the task.")
+    price: Price | None = Field(
+        default=None, description="What an hour of training costs here; each training's cost is kept in the ledger."
+    )
 
 
 class Window(Section):
@@ -182,59 +183,6 @@ class Promote(Section):
     )
 
 
-class Drift(Section):
-    """When the judged window counts as drifted from the champion's training rows."""
-
-    distance: Literal["psi"] = Field(default="psi", description="Population stability index on fixed reference bins.")
-    at_least: Number = Field(default=0.2, gt=0, description="A column has drifted from this distance on.")
-    share: Share = Field(default=0.3, description="The window has drifted when this share of the columns has.")
-    columns: list[str] | None = Field(
-        default=None,
-        min_length=1,
-        description="The columns to watch; all but key, target and time column if absent.",
-    )
-
-
-class Bound(Section):
-    """An absolute bound on a metric."""
-
-    at_least: Number | None = Field(default=None, description="The metric must be at least this.")
-    at_most: Number | None = Field(default=None, description="The metric must be at most this.")
-
-
-class Monitor(Section):
-    """The watch over the model in force, in a DAG of its own."""
-
-    schedule: Schedule | None = Field(default=None, description="As the pipeline's `schedule`; by hand if absent.")
-    window: Span | None = Field(
-        default=None,
-        description="The judged span before `as_of` for runs without a data interval; needed without a schedule.",
-    )
-    min_rows: int = Field(default=100, ge=1, description="A window with fewer rows is not judged.")
-    drift: Drift | None = Field(default=None, description="Watch how far the rows are from the champion's.")
-    performance: dict[Metric, Bound] | None = Field(
-        default=None,
-        min_length=1,
-        description="Metric → bound, on the window's rows that have a target.",
-        examples=[{"roc_auc": {"at_least": 0.68}}],
-    )
-    compare_previous: bool = Field(default=False, description="Score the champion before the one in force, too.")
-
-
-class Retrain(Section):
-    """Which signals start a training besides the schedule, and what holds them back."""
-
-    triggers: list[Trigger] = Field(
-        default_factory=list,
-        description="The monitor's signals that start a training.",
-        examples=[["drift", "performance"]],
-    )
-    cooldown: Duration | None = Field(default=None, description="From the last training started, promoted or refused.")
-    at_most: Quota | None = Field(default=None, description="Trainings in a UTC calendar period, e.g. `4 per year`.")
-    count_scheduled: bool = Field(default=False, description="Scheduled runs count towards `at_most`.")
-    min_rows: int | None = Field(default=None, ge=1, description="Fewer training rows than this: no training.")
-
-
 class Workflow(Section):
     """A DAG of steps alone: the whole of a file under `dags/`."""
 
@@ -344,6 +292,11 @@ class Spec(Workflow):
         description="The registered model, and the gate before its alias.",
         examples=[{"when": {"roc_auc": {"at_least": 0.65}}}],
     )
+    score: Score | None = Field(
+        default=None,
+        description="The model in force over new rows.",
+        examples=[{"schedule": "monthly"}],
+    )
     monitor: Monitor | None = Field(
         default=None,
         description="The watch over the model in force.",
@@ -356,7 +309,7 @@ class Spec(Workflow):
     )
 
 
-STAGES = frozenset({"platform", "data", "train", "evaluate", "promote", "monitor", "retrain"})
+STAGES = frozenset({"platform", "data", "train", "evaluate", "promote", "score", "monitor", "retrain"})
 """The sections that make a file a pipeline of models instead of a workflow."""
 
 

@@ -153,6 +153,25 @@ class Money:
         return f"{_plain(self.amount)} {self.currency}"
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """An amount of money in each UTC calendar period."""
+
+    money: Money
+    period: Period
+
+    def start(self, instant: datetime) -> datetime:
+        """The start of the period that holds `instant`."""
+        return Quota(1, self.period).start(instant)
+
+    def end(self, instant: datetime) -> datetime:
+        """The end of that period, no longer part of it."""
+        return Quota(1, self.period).end(instant)
+
+    def __str__(self) -> str:
+        return f"{self.money} per {self.period}"
+
+
 def duration(text: object, *, zero: bool = False) -> timedelta:
     """A duration in `s`, `min`, `h`, `d` or `w`, to the microsecond, at most 100 years."""
     expected = "a duration such as 90 s, 15 min, 2 h, 14 d or 2 w"
@@ -243,6 +262,23 @@ def money(text: object, *, zero: bool = False) -> Money:
         raise UnitError(expected, text, why, f"{_plain(number)} {code}" if code else None)
     _not_zero(text, number, expected, zero)
     return Money(number, unit)
+
+
+def budget(text: object) -> Budget:
+    """Money in a calendar period: `25 USD per month`; nothing at all is a budget, too."""
+    expected = "a budget such as 25 USD per month (day, week, month, quarter or year)"
+    amount, joint, name = text.rpartition(" per ") if isinstance(text, str) else ("", "", "")
+    if not joint:
+        raise UnitError(expected, text)
+    try:
+        found = money(amount, zero=True)
+    except UnitError as error:
+        raise UnitError(expected, text, "the amount is not one of money") from error
+    for period in get_args(Period):
+        if name.strip(" ") == period:
+            return Budget(found, period)
+    near = _PERIOD_NAMES.get(name.lower()) or _PERIOD_NAMES.get(suggest(name, _PERIOD_NAMES) or "")
+    raise UnitError(expected, text, meant=f"{found} per {near}" if near else None)
 
 
 def instant(text: object) -> datetime:

@@ -135,7 +135,7 @@ def _interval(ctx: StepContext, instant: datetime, cause: Cause) -> tuple[dateti
                 f"{units.format_instant(instant)}."
             )
         return start, instant
-    is_monitor = ctx.spec.monitor is not None and ctx.dag_id == dag_id(ctx.pipeline, "monitor")
-    written = ctx.spec.monitor.schedule if is_monitor and ctx.spec.monitor else ctx.spec.schedule
-    ticks = cron_of(written)
+    beside = {dag_id(ctx.pipeline, "monitor"): ctx.spec.monitor, dag_id(ctx.pipeline, "score"): ctx.spec.score}
+    section = beside.get(ctx.dag_id)
+    ticks = cron_of(ctx.spec.schedule if section is None else section.schedule)
     return (previous_tick(*ticks, instant), instant) if ticks else (None, None)

@@ -18,7 +18,8 @@ from tidemill.ledger.views import DRIFT, champion, previous_champion
 from tidemill.plan.compile import cron_of
 from tidemill.plan.schedule import is_tick, previous_tick
 from tidemill.records import MonitorReport, Performance
-from tidemill.spec.models import Bound, Evaluate, Monitor
+from tidemill.spec.models import Evaluate
+from tidemill.spec.monitoring import Bound, Monitor
 from tidemill.spec.units import format_instant
 from tidemill.steps.context import StepContext, StepError
 from tidemill.steps.ledger_io import record
@@ -123,7 +124,7 @@ def _drift(
         found = compare(
             Profile.read(mlflow.download(ctx.model, report.version, REFERENCE)),
             rows,
-            at_least=settings.drift.at_least,
+            at_least=settings.drift.at_least or 0.2,
             share=settings.drift.share,
             columns=settings.drift.columns,
             exclude={*data.key, data.window.column, ctx.spec.evaluate.target},
@@ -131,7 +132,7 @@ def _drift(
     except DriftError as error:
         raise StepError(f"drift of version {report.version}: {error}") from error
     report = dataclasses.replace(report, columns=found.columns, share_drifted=found.share_drifted)
-    asked = f"a column drifts from {settings.drift.at_least:g} on, the window from {settings.drift.share:.0%}"
+    asked = f"a column drifts from {settings.drift.at_least or 0.2:g} on, the window from {settings.drift.share:.0%}"
     return _with(report, f"{found.why()}; {asked}", fired="drift" if found.drifted else None)
 
 

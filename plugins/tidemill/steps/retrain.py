@@ -32,7 +32,7 @@ from tidemill.steps.owner import check_owner
 
 if TYPE_CHECKING:
     from tidemill.ledger import Entry, Ledger
-    from tidemill.spec.models import Retrain
+    from tidemill.spec.monitoring import Retrain
     from tidemill.spec.units import Quota
 
 _COUNTED = ("scheduled", "asset")
