@@ -25,6 +25,8 @@ WHOLE: dict[str, dict[str, Any]] = {"full": FULL} | {
     name: yaml.safe_load((ROOT / f"tests/specs/workflows/dags/{name}.yaml").read_text(encoding="utf-8"))
     for name in ("workflow", "every")
 }
+WATCHED: dict[str, Any] = yaml.safe_load((ROOT / "tests/specs/good/watched.yaml").read_text(encoding="utf-8"))
+WHOLE["watched"] = WATCHED | {"start": "2013-07-01", "end": "2014-01-01"}
 """Files that hold every key of the language, by name."""
 WHOLE["workflow"] |= {"start": "2024-01-01", "end": "2030-01-01"}  # which this reader takes for dates
 BASE = """\

@@ -64,7 +64,9 @@ def test_defaults_are_the_ones_that_are_documented() -> None:
     assert found.catchup is False
     assert found.monitor is not None
     assert found.monitor.drift is not None
-    assert (found.monitor.drift.at_least, found.monitor.drift.share) == (0.2, 0.3)
+    drift = found.monitor.drift
+    assert (drift.distance, drift.at_least, drift.share, drift.alpha) == ("psi", None, 0.3, 0.05)
+    assert (drift.weights, drift.consecutive, drift.warm_up, drift.categorical) == ("equal", 1, None, None)
     assert found.retrain is not None
     assert (found.retrain.triggers, found.retrain.count_scheduled) == ([], False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import get_args
@@ -292,3 +293,28 @@ def test_money_comes_back(amount: Decimal, currency: str) -> None:
 @given(st.datetimes(timezones=st.just(UTC)))
 def test_instants_come_back(instant: datetime) -> None:
     assert units.instant(units.format_instant(instant)) == instant
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("25 USD", "such as 25 USD per month"),
+        ("25 usd per month", "the amount is not one of money"),
+        ("USD per month", "the amount is not one of money"),
+        ("25 USD per fortnight", "such as 25 USD per month"),
+        ("25 USD per mnoth", 'did you mean "25 USD per month"?'),
+        ("25 USD monthly", "such as 25 USD per month"),
+        (25, "such as 25 USD per month"),
+    ],
+)
+def test_a_budget_that_is_none_says_what_one_looks_like(text: object, message: str) -> None:
+    with pytest.raises(UnitError, match=re.escape(message)):
+        units.budget(text)
+
+
+def test_a_budget_is_of_a_calendar_period_and_may_be_nothing() -> None:
+    budget = units.budget("0.50 EUR per quarter")
+    assert (str(budget.money), budget.period, str(budget)) == ("0.5 EUR", "quarter", "0.5 EUR per quarter")
+    moment = datetime(2014, 5, 20, tzinfo=UTC)
+    assert (budget.start(moment).month, budget.end(moment).month) == (4, 7)
+    assert units.budget("0 USD per month").money.amount == 0

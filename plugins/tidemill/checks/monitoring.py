@@ -40,6 +40,7 @@ def monitor(spec: Spec, sources: Sources) -> Iterator[SpecError]:
         yield from bounds(bound, path, sources)
         if not sources.wrote(*path, "at_least") and not sources.wrote(*path, "at_most"):
             yield sources.error(path, "no bound", "add at_least or at_most", key=True)
+        yield from _between((*path, "confidence"), bound.confidence, "e.g. 95%", sources)
     yield from _drift(spec, sources)
     yield from _labels(spec, sources)
     if monitor.estimate and spec.evaluate is not None and spec.evaluate.task != "classification":
@@ -51,6 +52,11 @@ def monitor(spec: Spec, sources: Sources) -> Iterator[SpecError]:
         )
 
 
+def _between(path: Path, value: float, example: str, sources: Sources) -> Iterator[SpecError]:
+    if not 0 < value < 1:
+        yield sources.error(path, "must lie between 0% and 100%, and be neither", example)
+
+
 def _drift(spec: Spec, sources: Sources) -> Iterator[SpecError]:
     drift = spec.monitor.drift if spec.monitor else None
     if drift is None:
@@ -59,8 +65,7 @@ def _drift(spec: Spec, sources: Sources) -> Iterator[SpecError]:
     if drift.categorical is not None and drift.categorical.distance in _OF_NUMBERS:
         message = f'"{drift.categorical.distance}" is a distance of numbers; categories have no order'
         yield sources.error(of_categories, message, "psi, js, hellinger, linf or chi2")
-    if not 0 < drift.alpha < 1:
-        yield sources.error(("monitor", "drift", "alpha"), "must lie between 0 and 1", "e.g. 5%")
+    yield from _between(("monitor", "drift", "alpha"), drift.alpha, "e.g. 5%", sources)
     path: Path = ("monitor", "drift", "columns")
     yield from repeated(drift.columns or [], path, sources)
     for index, column in enumerate(drift.columns or []):
@@ -96,7 +101,7 @@ def retrain(spec: Spec, sources: Sources) -> Iterator[SpecError]:
     triggered = sources.wrote("retrain", "triggers") and sources.merged["retrain"]["triggers"] != []
     for name, what in _OF_TRIGGERS.items():
         if not triggered and getattr(retrain, name):
-            message = f"{what} holds back triggered trainings, and there are no triggers"
+            message = f"{what} back triggered trainings, and there are no triggers"
             yield sources.error(("retrain", name), message, "add `triggers:`, or remove it", key=True)
     if not sources.wrote("retrain", "at_most") and retrain.count_scheduled:
         message = "there is no `at_most` to count towards"
@@ -116,17 +121,17 @@ def retrain(spec: Spec, sources: Sources) -> Iterator[SpecError]:
             yield sources.error(
                 (*path, "to"), "the hours are over when they begin", 'for a whole day: "00:00" to "24:00"'
             )
-    if retrain.veto and not sources.wrote("monitor", "drift"):
+    if triggered and retrain.veto and not sources.wrote("monitor", "drift"):
         message = "nothing looks at the quality of the rows"
         yield sources.error(("retrain", "veto"), message, "add `drift:` to monitor", key=True)
 
 
 _OF_TRIGGERS = {
-    "cooldown": "a cooldown",
-    "quiet_hours": "quiet hours",
-    "veto": "a veto",
-    "stop_after": "`stop_after`",
-    "dry_run": "a dry run",
+    "cooldown": "a cooldown holds",
+    "quiet_hours": "quiet hours hold",
+    "veto": "a veto holds",
+    "stop_after": "`stop_after` holds",
+    "dry_run": "a dry run holds",
 }
 """The guards that signals alone meet, and what they are called."""
 

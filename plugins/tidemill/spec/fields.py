@@ -32,12 +32,14 @@ _CODE = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 _NAME = r"^[A-Za-z0-9_-]{1,200}$"
 _ALIAS = r"^[A-Za-z][A-Za-z0-9_-]{0,99}$"
 _ADDRESS = r"^(https?://|mailto:)\S+$"
+_CLOCK = r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"
 _CLASS = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
 
 FORMS: Mapping[str, str] = {
     _CODE: "module:function, such as include.flights.train:train",
     _NAME: 'a name of letters, digits, "_" and "-" (at most 200)',
     _ALIAS: 'a name of letters, digits, "_" and "-" that begins with a letter (at most 100)',
+    _CLOCK: 'a time of day in quotes, such as "08:00"',
     _ADDRESS: "an address that begins with https://, http:// or mailto:",
     _CLASS: "a class with its module, such as airflow.providers.standard.operators.bash.BashOperator",
 }
@@ -129,6 +131,7 @@ if TYPE_CHECKING:
     Alias = str
     Address = str
     ClassName = str
+    Clock = str
     Metric = str
 else:
     Duration = Annotated[
@@ -166,5 +169,6 @@ else:
     Alias = Annotated[str, StringConstraints(pattern=_ALIAS)]
     Address = Annotated[str, StringConstraints(pattern=_ADDRESS)]
     ClassName = Annotated[str, StringConstraints(pattern=_CLASS)]
+    Clock = Annotated[str, StringConstraints(pattern=_CLOCK)]
     # Which metrics there are is a check of meaning, which knows the task; the schema lists them for editors.
     Metric = Annotated[str, WithJsonSchema({"type": "string", "enum": list(METRICS)})]

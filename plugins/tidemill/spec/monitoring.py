@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from tidemill.spec.fields import BudgetQuota, Duration, Metric, Number, Quota, Share, Span
+from tidemill.spec.fields import BudgetQuota, Clock, Duration, Metric, Number, Quota, Share, Span
 from tidemill.spec.section import Section
 from tidemill.spec.timing import Schedule
 
 Trigger = Literal["drift", "performance", "new_data", "asset"]
 Distance = Literal["psi", "js", "wasserstein", "ks", "hellinger", "linf", "chi2"]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-Clock = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")]
 Columns = Annotated[list[str], Field(min_length=1)]
 
 
@@ -117,7 +116,7 @@ class Bound(Section):
 
     at_least: Number | None = Field(default=None, description="The metric must be at least this.")
     at_most: Number | None = Field(default=None, description="The metric must be at most this.")
-    confidence: Share = Field(default=0.95, gt=0, lt=1, description="The level of the interval.")
+    confidence: Share = Field(default=0.95, description="The level of the interval.")
 
 
 class Monitor(Section):
