@@ -226,7 +226,7 @@ def leaves() -> Iterator[tuple[str, Path_]]:
 
 
 def _whole_model(name: str) -> type[Section]:
-    return Spec if name == "full" else Workflow
+    return Spec if name in ("full", "watched") else Workflow
 
 
 def identified(cases: Iterator[tuple[str, Path_]]) -> list[Any]:
