@@ -63,7 +63,9 @@ class AsOf(Record):
     """The instant a run stands at: nothing in the run reads the wall clock instead.
 
     ``interval_start`` and ``interval_end`` are the data interval of a scheduled run, else ``None``.
-    ``reasons`` are what the triggering events gave (``drift``, ``performance``), empty otherwise.
+    ``reasons`` are what the triggering events gave (``drift``, ``performance``, ``new_data``, ``asset``), empty
+    otherwise; ``assets`` the names of the upstream assets among them; ``findings`` what the monitor found broken
+    in the rows that its events are about.
     """
 
     kind: ClassVar[str] = "as_of"
@@ -72,17 +74,57 @@ class AsOf(Record):
     interval_start: datetime | None = None
     interval_end: datetime | None = None
     reasons: tuple[str, ...] = ()
+    assets: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardCheck:
+    """What one guard of the retraining policy said, in words with numbers.
+
+    ``warn``: it is against the training, and this kind of run is not held back by it.
+    """
+
+    guard: str
+    verdict: Literal["pass", "refuse", "warn"]
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision(Record):
-    """What the retraining guard decided for one run, with what it looked at."""
+    """What the retraining guard decided for one run, with what it looked at.
+
+    ``why`` holds every reason: all that are against it for a ``no``, all that speak for it for a ``go``.
+    ``warnings`` did not hold this run back. ``checks`` is each guard that was asked. In a ``dry_run`` nothing is
+    trained, so that ``decision`` is ``no``, and ``would`` is what it would have been.
+    """
 
     kind: ClassVar[str] = "decision"
     decision: Literal["go", "no"]
     cause: str
     why: tuple[str, ...]
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    checks: tuple[GuardCheck, ...] = ()
+    warnings: tuple[str, ...] = ()
+    dry_run: bool = False
+    would: Literal["go", "no"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost(Record):
+    """What one training cost: ``seconds`` at ``price`` an hour.
+
+    ``training`` names data, code, spec and seed; ``amount`` is a decimal number in ``currency``, as text. An
+    attempt that made no model is ``failed``, and was paid for all the same.
+    """
+
+    kind: ClassVar[str] = "cost"
+    training: str
+    outcome: Literal["trained", "failed"]
+    seconds: float
+    price: str
+    amount: str
+    currency: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,11 +298,22 @@ class Performance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataFinding:
+    """Something odd about the rows of a window as such; ``severe`` ones can forbid to train on them."""
+
+    kind: str
+    column: str | None
+    severity: Literal["info", "warning", "severe"]
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class MonitorReport(Record):
     """The verdict on one window [``start``, ``end``) for the champion in force at its start.
 
-    ``version`` is ``None`` when there was no champion yet: then nothing is judged. ``fired`` holds
-    ``drift`` and ``performance`` as they apply, ``why`` a sentence for each.
+    ``version`` is ``None`` when there was no champion yet: then nothing is judged. ``fired`` holds ``drift``,
+    ``performance`` and ``new_data`` as they apply, ``why`` a sentence for each. ``new_rows``: how many rows are
+    later than the champion's training rows, where that is asked for.
     """
 
     kind: ClassVar[str] = "monitor_report"
@@ -277,16 +330,24 @@ class MonitorReport(Record):
     fired: tuple[str, ...] = ()
     why: tuple[str, ...] = ()
     path: str | None = None
+    new_rows: int | None = None
+    findings: tuple[DataFinding, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainRequest(Record):
-    """The event that asks the training DAG for a retraining."""
+    """The event that asks the training DAG for a retraining.
+
+    ``start`` and ``end`` bound the window that the alarm is about, ``findings`` is what was severe in its rows.
+    """
 
     kind: ClassVar[str] = "retrain_request"
     as_of: datetime
     reasons: tuple[str, ...]
     version: str
+    start: datetime | None = None
+    end: datetime | None = None
+    findings: tuple[str, ...] = ()
 
 
 RECORDS: Mapping[str, type[Record]] = {
@@ -294,6 +355,7 @@ RECORDS: Mapping[str, type[Record]] = {
     for c in (
         AsOf,
         Decision,
+        Cost,
         DataVersion,
         Validation,
         Reference,

@@ -24,8 +24,8 @@ MAX_NAME_CHARS = 255
 MAX_DEPTH = 64
 # Bytes are never rewritten, so every later version must read this one; it is part of what is hashed.
 FORMAT = 1
-# Quotas, cooldowns and the champion are counted in as_of time: without one these entries would not count.
-KINDS_WITH_AS_OF = frozenset({"promotion", "rollback", "decision"})
+# Quotas, budgets, cooldowns and the champion are counted in as_of time: without one these entries would not count.
+KINDS_WITH_AS_OF = frozenset({"promotion", "rollback", "decision", "cost"})
 
 
 class AnyHead(Enum):

@@ -5,7 +5,8 @@ of two entries with one `as_of`, the later in the ledger counts. Bodies are read
 
     promotion  {"outcome": "promoted" | "refused" | "superseded", "version": ...}
     rollback   {"to_version": ... or null, "from_version": ...}
-    decision   {"decision": "go" | ..., "cause": "scheduled" | "drift" | "performance" | "manual" | ...}
+    decision   {"decision": "go" | ..., "cause": "scheduled" | "asset" | "manual"}
+    cost       {"amount": "0.25", "currency": "USD"}
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ DECISION: Final = "decision"
 APPROVAL: Final = "approval"
 ROLLBACK: Final = "rollback"
 LOST_RACE: Final = "lost_race"
+COST: Final = "cost"
 
 
 def champion(entries: Iterable[Entry], at: datetime | None = None) -> Entry | None:
@@ -66,6 +68,12 @@ def last_training_as_of(
     """The `as_of` of the last decision to train with `as_of` ≤ `at` (None: of all), whatever became of it."""
     limit = None if at is None else in_utc(at, "at")
     return max((when for when, _ in _trainings(entries, causes) if limit is None or when <= limit), default=None)
+
+
+def costs(entries: Iterable[Entry], *, since: datetime, until: datetime) -> list[Entry]:
+    """What was paid for trainings with `since` ≤ `as_of` < `until`, in ledger order."""
+    first, end = in_utc(since, "since"), in_utc(until, "until")
+    return [e for e in entries if e.kind == COST and e.as_of is not None and first <= e.as_of < end]
 
 
 def latest_as_of(entries: Iterable[Entry]) -> datetime | None:
