@@ -11,9 +11,10 @@ import pytest
 
 from tests.airflow_double import PASSWORD, USER, AirflowDouble, Run, serving
 from tidemill.cli.airflow_api import AirflowApi
-from tidemill.cli.replay import Limits, Replayed, ReplayError, ReplayResult, Silent, Tick, replay, ticks_of
+from tidemill.cli.replay import Limits, Replayed, ReplayError, ReplayResult, Silent, replay
 from tidemill.ledger import Ledger, open_ledger
 from tidemill.plan.model import AssetPlan, DagPlan, Plan, SchedulePlan
+from tidemill.plan.ticks import Tick
 
 MONTHLY, QUARTERLY = "0 0 1 * *", "0 0 1 */3 *"
 FAST = Limits(visible=0.2, still=0.4, event=0.3, run=30, poll=0.01)
@@ -73,46 +74,6 @@ def go(airflow: AirflowDouble, ledger: Ledger, told: Told | None = None, limits:
         return replay(plan(), api, ledger, progress=told, limits=limits)
     finally:
         api.close()
-
-
-def test_ticks_are_the_plans_own_in_time_order_with_the_monitor_first() -> None:
-    assert [(t.dag_id, t.instant.date().isoformat(), t.start.date().isoformat()) for t in ticks_of(plan())] == [
-        ("flights.monitor", "2013-07-01", "2013-06-01"),
-        ("flights", "2013-07-01", "2013-04-01"),
-        ("flights.monitor", "2013-08-01", "2013-07-01"),
-        ("flights.monitor", "2013-09-01", "2013-08-01"),
-        ("flights.monitor", "2013-10-01", "2013-09-01"),
-        ("flights", "2013-10-01", "2013-07-01"),
-    ]
-
-
-def test_from_and_to_narrow_the_specs_bounds_and_never_widen_them() -> None:
-    ticks = ticks_of(plan(), at("2013-08-01"), at("2013-09-15"))
-    assert [t.instant.month for t in ticks] == [8, 9]
-    assert ticks_of(plan(), at("2001-01-01"), at("2020-01-01")) == ticks_of(plan())
-
-
-@pytest.mark.parametrize(
-    ("bounds", "says"),
-    [
-        ({"first": None}, "no `start`, so say where to begin with --from"),
-        ({"last": None}, "no `end`, so say where to stop"),
-    ],
-)
-def test_a_missing_bound_is_asked_for(bounds: dict[str, None], says: str) -> None:
-    with pytest.raises(ReplayError, match=says):
-        ticks_of(plan(**bounds))
-
-
-def test_a_span_without_a_tick_is_an_error_that_names_it() -> None:
-    with pytest.raises(ReplayError, match="no schedule has a tick between 2013-07-02 and 2013-07-03"):
-        ticks_of(plan(), at("2013-07-02"), at("2013-07-03"))
-
-
-def test_a_plan_without_a_schedule_cannot_be_replayed() -> None:
-    one = dataclasses.replace(plan(cron=None), dags=plan(cron=None).dags[:1])
-    with pytest.raises(ReplayError, match="has no schedule to replay"):
-        ticks_of(one)
 
 
 def test_the_clock_moves_tick_by_tick_and_waits_for_what_a_run_causes(airflow: AirflowDouble, ledger: Ledger) -> None:

@@ -16,28 +16,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tidemill.cli.airflow_api import AirflowApi, Conflict, NotFound
 from tidemill.cli.replay_wait import Limits, ReplayError, Watch
 from tidemill.ledger.views import latest_as_of
-from tidemill.plan.model import DagPlan, Kind, Plan
-from tidemill.plan.schedule import previous_tick, ticks
+from tidemill.plan.model import Plan
+from tidemill.plan.ticks import Tick, ticks_of
 from tidemill.spec.units import format_instant
 
 if TYPE_CHECKING:
     from tidemill.ledger import Ledger
 
-__all__ = ["Limits", "Progress", "ReplayError", "ReplayResult", "Replayed", "Silent", "Tick", "replay", "ticks_of"]
-
-
-@dataclass(frozen=True)
-class Tick:
-    """One run of a DAG's own schedule: it stands at ``instant`` and covers the interval from ``start``."""
-
-    instant: datetime
-    start: datetime
-    dag_id: str
-    kind: Kind
-
-    def run_id(self, plan: Plan) -> str:
-        """The id of the tick's run: the same whenever the same spec is replayed."""
-        return f"replay__{format_instant(self.instant)}__{plan.spec_hash[:8]}"
+__all__ = ["Limits", "Progress", "ReplayError", "ReplayResult", "Replayed", "Silent", "replay"]
 
 
 @dataclass(frozen=True)
@@ -125,48 +111,12 @@ def replay(
     """Move a live Airflow through the ticks of a plan's schedules; returns when all runs have succeeded.
 
     Raises:
-        ReplayError: there is nothing to replay; Airflow does not have the pipeline as the file has it; the ledger
+        NoTicks: there is nothing to replay.
+        ReplayError: Airflow does not have the pipeline as the file has it; the ledger
             stands later already; a run failed, or nothing moves. Its message says what to do.
         ApiError: Airflow cannot be reached or refuses.
     """
     return _Replay(plan, api, ledger, progress or Silent(), limits or Limits()).run(ticks_of(plan, since, until))
-
-
-def ticks_of(plan: Plan, since: datetime | None = None, until: datetime | None = None) -> list[Tick]:
-    """The ticks of all the plan's schedules in time order; at one instant the monitor goes before the training.
-
-    Raises:
-        ReplayError: no DAG has a schedule; a bound is missing; no tick lies between the bounds.
-    """
-    scheduled = [dag for dag in plan.dags if dag.schedule.cron is not None]
-    if not scheduled:
-        text = "has no schedule to replay: give it `schedule: monthly` (or another), or one under `monitor`"
-        raise ReplayError(f"{plan.file} {text}.")
-    found = [tick for dag in scheduled for tick in _ticks(dag, since, until)]
-    if not found:
-        first, last = _bounds(scheduled[0], since, until)
-        span = f"{format_instant(first)} and {format_instant(last)}"
-        raise ReplayError(f"{plan.file}: no schedule has a tick between {span}, the ends included.")
-    return sorted(found, key=lambda tick: (tick.instant, tick.kind != "monitor"))
-
-
-def _ticks(dag: DagPlan, since: datetime | None, until: datetime | None) -> list[Tick]:
-    first, last = _bounds(dag, since, until)
-    cron, zone = dag.schedule.cron, dag.schedule.timezone
-    assert cron is not None
-    return [Tick(t, previous_tick(cron, zone, t), dag.dag_id, dag.kind) for t in ticks(cron, zone, first, last)]
-
-
-def _bounds(dag: DagPlan, since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
-    schedule = dag.schedule
-    firsts = [t for t in (since, datetime.fromisoformat(schedule.first) if schedule.first else None) if t]
-    lasts = [t for t in (until, datetime.fromisoformat(schedule.last) if schedule.last else None) if t]
-    if not firsts or not lasts:
-        missing = (
-            "`start`, so say where to begin with --from" if not firsts else "`end`, so say where to stop with --to"
-        )
-        raise ReplayError(f"The spec of {dag.dag_id} has no {missing}, e.g. 2013-07-01.")
-    return max(firsts), min(lasts)
 
 
 class _Replay:

@@ -23,7 +23,7 @@ def replay_file(
 
     Raises:
         UsageProblem: a bound cannot be read.
-        ReplayError, ApiError: see :func:`tidemill.cli.replay.replay`.
+        NoTicks, ReplayError, ApiError: see :func:`tidemill.cli.replay.replay`.
     """
     from rich.console import Console
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tidemill.cli.replay import Replayed, Tick
+from tidemill.cli.replay import Replayed
+from tidemill.plan.ticks import Tick
 from tidemill.spec.units import format_instant
 
 if TYPE_CHECKING:
