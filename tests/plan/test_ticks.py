@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,9 @@ from tidemill.plan.ticks import NoTicks, ticks_of
 MONTHLY, QUARTERLY = "0 0 1 * *", "0 0 1 */3 *"
 
 
-def plan(**training: object) -> Plan:
-    bounds = {"first": "2013-07-01T00:00:00+00:00", "last": "2013-10-01T00:00:00+00:00"}
-    quarterly = dataclasses.replace(SchedulePlan(cron=QUARTERLY, **bounds), **training)  # type: ignore[arg-type]
+def plan(**training: Any) -> Plan:
+    bounds: dict[str, Any] = {"first": "2013-07-01T00:00:00+00:00", "last": "2013-10-01T00:00:00+00:00"}
+    quarterly = dataclasses.replace(SchedulePlan(cron=QUARTERLY, **bounds), **training)
     dags = (
         DagPlan("flights", "training", quarterly, ()),
         DagPlan("flights.monitor", "monitor", SchedulePlan(cron=MONTHLY, **bounds), ()),
