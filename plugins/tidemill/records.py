@@ -290,11 +290,87 @@ class ColumnDrift:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scoring(Record):
+    """What a model version predicted for the rows of [``start``, ``end``): a folder of ``parts`` Parquet files.
+
+    ``data_version`` is the hash of what the model was given. ``unscored`` rows got no finite score.
+    """
+
+    kind: ClassVar[str] = "scoring"
+    model: str
+    version: str
+    data_version: str
+    as_of: datetime
+    start: datetime
+    end: datetime
+    rows: int
+    parts: int
+    path: str
+    unscored: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A confidence interval of a metric at the level ``confidence``; ``method`` names how it was computed."""
+
+    metric: str
+    low: float
+    high: float
+    confidence: float
+    method: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Performance:
-    """One model's metrics on the labelled rows of the judged window."""
+    """One model's metrics on ``rows`` labelled rows of the judged window [``start``, ``end``).
+
+    ``predictions`` says where its predictions come from: the log of what it had ``logged``, or ``computed`` by the
+    monitor. ``others``: how many rows of the window were scored by other versions, which are left out.
+    """
 
     version: str
     metrics: Mapping[str, float | None]
+    intervals: tuple[Interval, ...] = ()
+    start: datetime | None = None
+    end: datetime | None = None
+    rows: int | None = None
+    predictions: Literal["logged", "computed"] | None = None
+    others: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelReport:
+    """How the labels of the judged window were joined: ``labelled`` of its ``rows`` have one that can be used.
+
+    ``repeated`` keys have several labels that agree, ``contradicting`` ones several that do not; the rows of these,
+    and those whose own key is not theirs alone (``ambiguous``), are left out.
+    """
+
+    source: str
+    start: datetime
+    end: datetime
+    rows: int
+    labelled: int
+    repeated: int = 0
+    contradicting: int = 0
+    ambiguous: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What the metrics of the window [``start``, ``end``) probably are, from ``rows`` calibrated scores without labels.
+
+    Never a measurement: it holds as long as the scores mean what they meant on the holdout. ``intervals`` are where
+    the metric will lie then.
+    """
+
+    version: str
+    metrics: Mapping[str, float | None]
+    intervals: tuple[Interval, ...]
+    start: datetime
+    end: datetime
+    rows: int
+    calibration: Literal["isotonic", "sigmoid"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,7 +389,8 @@ class MonitorReport(Record):
 
     ``version`` is ``None`` when there was no champion yet: then nothing is judged. ``fired`` holds ``drift``,
     ``performance`` and ``new_data`` as they apply, ``why`` a sentence for each. ``new_rows``: how many rows are
-    later than the champion's training rows, where that is asked for.
+    later than the champion's training rows, where that is asked for. ``performance`` may be of an earlier window,
+    whose labels have come; ``estimate`` is of this one.
     """
 
     kind: ClassVar[str] = "monitor_report"
@@ -332,6 +409,8 @@ class MonitorReport(Record):
     path: str | None = None
     new_rows: int | None = None
     findings: tuple[DataFinding, ...] = ()
+    labels: LabelReport | None = None
+    estimate: Estimate | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -363,6 +442,7 @@ RECORDS: Mapping[str, type[Record]] = {
         Evaluation,
         ModelVersion,
         Promotion,
+        Scoring,
         MonitorReport,
         RetrainRequest,
     )

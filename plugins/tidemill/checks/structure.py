@@ -34,6 +34,7 @@ _RECORDS: dict[str, type[records.Record]] = {
     "evaluate": records.Evaluation,
     "register": records.ModelVersion,
     "promote": records.Promotion,
+    "score": records.Scoring,
     "monitor": records.MonitorReport,
     "request": records.RetrainRequest,
 }

@@ -28,6 +28,7 @@ APPROVAL: Final = "approval"
 ROLLBACK: Final = "rollback"
 LOST_RACE: Final = "lost_race"
 COST: Final = "cost"
+SCORING: Final = "scoring"
 
 
 def champion(entries: Iterable[Entry], at: datetime | None = None) -> Entry | None:
