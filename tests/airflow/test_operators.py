@@ -120,13 +120,14 @@ def test_a_run_of_events_has_no_interval_but_their_extras(operator: Operator) ->
         return AS_OF
 
     extra = {"as_of": "2013-10-01", "reasons": ["drift"]}
-    events = [SimpleNamespace(extra=extra, timestamp=datetime(2013, 11, 1, tzinfo=UTC))]
+    asset = SimpleNamespace(name="flights.retrain")
+    events = [SimpleNamespace(extra=extra, timestamp=datetime(2013, 11, 1, tzinfo=UTC), asset=asset)]
     given = context(data_interval_start=None, data_interval_end=None, run_type="asset_triggered")
     given["triggering_asset_events"] = {"flights.retrain": events}
     operator("as_of", step).execute(given)
     trigger = seen[0].trigger
     assert (trigger.interval_start, trigger.interval_end) == (None, None)
-    assert trigger.events == ((extra, datetime(2013, 11, 1, tzinfo=UTC)),)
+    assert trigger.events == ((extra, datetime(2013, 11, 1, tzinfo=UTC), "flights.retrain"),)
 
 
 def test_nothing_to_do_is_skipped_and_its_record_kept(operator: Operator) -> None:

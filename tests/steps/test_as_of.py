@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tidemill.records import AsOf
 from tidemill.steps import as_of
-from tidemill.steps.context import StepContext, StepError, TriggerFacts
+from tidemill.steps.context import Event, StepContext, StepError, TriggerFacts
 
 Make = Callable[..., StepContext]
-Event = tuple[Mapping[str, Any], datetime]
 
 JUN, JUL, AUG, SEP, OCT = (datetime(2013, month, 1, tzinfo=UTC) for month in (6, 7, 8, 9, 10))
 TODAY = datetime(2026, 11, 23, 10, 30, tzinfo=UTC)
@@ -34,8 +33,8 @@ def resolve(
     return as_of.run(make("as_of", trigger=facts, **spec))
 
 
-def event(at: datetime = TODAY, **extra: Any) -> Event:
-    return extra, at
+def event(at: datetime = TODAY, asset: str = "flights.retrain", **extra: Any) -> Event:
+    return Event(extra, at, asset)
 
 
 def test_the_param_goes_before_interval_events_and_clock(make_context: Make) -> None:
@@ -192,3 +191,55 @@ def test_an_asset_run_with_a_param_keeps_its_cause_and_reasons(make_context: Mak
 def test_an_asset_run_whose_events_are_gone_gives_no_reason(make_context: Make) -> None:
     found = resolve(make_context, run_type="asset_triggered", run_after=SEP)
     assert found == AsOf(instant=SEP, cause="asset")
+
+
+class TestUpstreamAssets:
+    def test_give_the_reason_asset_and_their_names(self, make_context: Make) -> None:
+        found = resolve(
+            make_context,
+            run_type="asset_triggered",
+            events=(
+                event(AUG, asset="orders"),
+                event(as_of="2013-09-01", reasons=["drift"]),
+                event(JUL, asset="s3://acme/prices"),
+                event(JUN, asset="orders"),
+            ),
+        )
+        assert found == AsOf(
+            instant=SEP, cause="asset", reasons=("drift", "asset"), assets=("orders", "s3://acme/prices")
+        )
+
+    def test_do_not_speak_for_the_monitor(self, make_context: Make) -> None:
+        """Who may update an asset upstream cannot pretend that the monitor saw drift, or that the rows are broken."""
+        claims = event(AUG, asset="orders", reasons=["drift"], findings=["all is lost"])
+        found = resolve(make_context, run_type="asset_triggered", events=(claims,))
+        assert (found.reasons, found.findings) == (("asset",), ())
+
+    def test_the_monitor_does_not_speak_for_them(self, make_context: Make) -> None:
+        found = resolve(make_context, run_type="asset_triggered", events=(event(AUG, reasons=["asset"]),))
+        assert found.reasons == ()
+
+    def test_say_at_which_instant_their_data_stands(self, make_context: Make) -> None:
+        events = (event(OCT, asset="orders", as_of="2013-07-01"),)
+        assert resolve(make_context, run_type="asset_triggered", events=events).instant == JUL
+
+
+def test_findings_of_several_events_are_united(make_context: Make) -> None:
+    events = (event(AUG, findings=["a is missing", 3]), event(SEP, findings=["b is text", "a is missing"]))
+    found = resolve(make_context, run_type="asset_triggered", events=events)
+    assert found.findings == ("a is missing", "b is text")
+
+
+def test_texts_of_events_neither_steer_a_terminal_nor_fill_the_ledger(make_context: Make) -> None:
+    reasons = ["\x1b[2J" + "x" * 10_000, *(f"r{i}" for i in range(1000))]
+    found = resolve(make_context, run_type="asset_triggered", events=(event(AUG, reasons=reasons),))
+    assert len(found.reasons) == 50
+    assert found.reasons[0].startswith("\\x1b")
+    assert len(found.reasons[0]) < 400
+
+
+def test_an_event_from_the_future_is_refused_as_all_later_ones_would_be_of_the_past(make_context: Make) -> None:
+    with pytest.raises(StepError, match=r"2999-01-01, lies in the future: the run is of 2026-11-23"):
+        resolve(make_context, run_type="asset_triggered", events=(event(as_of="2999-01-01"),))
+    ahead = (TODAY + timedelta(minutes=5)).isoformat()  # another machine's clock
+    assert resolve(make_context, run_type="asset_triggered", events=(event(as_of=ahead),)).instant > TODAY

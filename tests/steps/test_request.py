@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tidemill.records import MonitorReport, RetrainRequest
+from tidemill.records import DataFinding, MonitorReport, RetrainRequest
 from tidemill.steps import request
 from tidemill.steps.context import StepContext, StepSkipped
 
@@ -26,7 +26,16 @@ def asked(make: Make, report: dict[str, Any], triggers: list[str] | None) -> Ret
 
 def test_the_request_carries_as_of_the_reasons_among_the_triggers_and_the_version(make_context: Make) -> None:
     found = asked(make_context, {"fired": ("drift", "performance")}, ["performance"])
-    assert found == RetrainRequest(as_of=AS_OF, reasons=("performance",), version="3")
+    assert found == RetrainRequest(as_of=AS_OF, reasons=("performance",), version="3", start=AS_OF, end=AS_OF)
+
+
+def test_the_request_carries_what_was_severe_in_the_rows(make_context: Make) -> None:
+    findings = (
+        DataFinding(kind="new_column", column="b", severity="info", detail="b is new"),
+        DataFinding(kind="missing_column", column="a", severity="severe", detail="a is missing"),
+    )
+    found = asked(make_context, {"fired": ("drift",), "findings": findings}, ["drift"])
+    assert found.findings == ("a is missing",)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +44,7 @@ def test_the_request_carries_as_of_the_reasons_among_the_triggers_and_the_versio
         (
             {"why": ("0 of 9 columns drifted (0%)",)},
             ["drift"],
-            "no drift, no loss of performance: 0 of 9 columns drifted",
+            "no alarm: 0 of 9 columns drifted",
         ),
         ({"fired": ("drift",)}, ["performance"], "drift fired, but retrain.triggers names performance"),
         ({"fired": ("drift",)}, [], "drift fired, but retrain.triggers names nothing"),

@@ -142,7 +142,7 @@ class TestQuota:
             guard(day(month))
         found = guard(day(9))
         assert found.why == (
-            "2 trainings in the year from 2013-01-01, scheduled ones not counted; at_most is 2 per year",
+            "2 trainings in the year from 2013-01-01 (scheduled ones not counted), at_most is 2 per year",
         )
         assert found.inputs["quota"] == {"start": "2013-01-01", "end": "2014-01-01", "used": 2, "at_most": 2}
 
@@ -240,7 +240,7 @@ class TestOnce:
         assert entry.body["inputs"] == {
             "as_of": "2013-07-03",
             "reasons": ["drift"],
-            "policy": {"triggers": ["drift"], "cooldown": "14 d", "at_most": "2 per year", "count_scheduled": False},
+            "policy": {"triggers": ["drift"], "cooldown": "14 d", "at_most": "2 per year"},
             "last_training": {"as_of": "2013-07-01", "cause": "asset", "dag_run": f"asset__{day(7).isoformat()}"},
             "cooldown_until": "2013-07-15",
             "quota": {"start": "2013-01-01", "end": "2014-01-01", "used": 1, "at_most": 2},

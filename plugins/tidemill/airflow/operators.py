@@ -178,7 +178,7 @@ def _address(ctx: StepContext, record: Record) -> str | None:
 
 def trigger_facts(context: Any) -> TriggerFacts:
     """What Airflow knows of how a run was started."""
-    from tidemill.steps.context import TriggerFacts
+    from tidemill.steps.context import Event, TriggerFacts
 
     run = context["dag_run"]
     events = [event for group in context["triggering_asset_events"].values() for event in group]
@@ -188,7 +188,7 @@ def trigger_facts(context: Any) -> TriggerFacts:
         run_type=str(getattr(run.run_type, "value", run.run_type)),
         interval_start=_utc(run.data_interval_start) if run.data_interval_start else None,
         interval_end=_utc(run.data_interval_end) if run.data_interval_end else None,
-        events=tuple((dict(event.extra or {}), _utc(event.timestamp)) for event in events),
+        events=tuple(Event(dict(e.extra or {}), _utc(e.timestamp), str(e.asset.name)) for e in events),
     )
 
 

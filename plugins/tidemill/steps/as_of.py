@@ -7,36 +7,54 @@ its ``run_after`` and the spec's ``end``. Nothing here reads the clock: ``run_af
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tidemill.plan.compile import cron_of, dag_id
+from tidemill.plan.compile import cron_of, dag_id, retrain_asset
 from tidemill.plan.schedule import previous_tick
 from tidemill.records import AsOf, Cause
 from tidemill.spec import units
-from tidemill.steps.context import StepContext, StepError, TriggerFacts
+from tidemill.spec.errors import printable
+from tidemill.steps.context import Event, StepContext, StepError, TriggerFacts
 
 _EXAMPLE = '{"as_of": "2013-10-01"}'
 _WITH_INTERVAL = ("scheduled", "backfill")
+_SKEW = timedelta(hours=1)
+"""By so much the clocks of two machines may differ before an event counts as one from the future."""
+_MOST, _LONGEST = 50, 300
+"""Events come from anyone: so many of their texts are kept, and so much of each."""
 
 
 def run(ctx: StepContext) -> AsOf:
     """Resolve the run's ``as_of``.
 
     ``cause`` is ``scheduled`` for runs of the schedule, of a backfill and of a replay (param ``scheduled``),
-    ``asset`` for runs that an event started, else ``manual``. ``reasons`` is the union of the events' reasons.
+    ``asset`` for runs that an event started, else ``manual``. ``reasons`` and ``findings`` are the union of what the
+    pipeline's own events give; an upstream asset is the reason ``asset``, and its name is among ``assets``.
 
     Raises:
-        StepError: a param or event gives no readable instant, or the instant lies outside ``start`` … ``end``.
+        StepError: a param or event gives no readable instant, or the instant lies outside ``start`` … ``end``, or an
+            event's in the future.
     """
     facts = ctx.trigger
-    cause, reasons = _cause(facts), _reasons(facts)
+    cause = _cause(facts)
     instant, origin = _instant(facts, ctx.spec.end)
     _check_bounds(ctx, instant, origin)
     start, end = _interval(ctx, instant, cause)
     ctx.log.info("as_of is %s: %s", units.format_instant(instant), origin)
-    return AsOf(instant=instant, cause=cause, interval_start=start, interval_end=end, reasons=reasons)
+    upstream = _upstream(facts, ctx.pipeline)
+    own = [event for event in facts.events if event.asset not in upstream]
+    reasons = _texts(own, "reasons")
+    return AsOf(
+        instant=instant,
+        cause=cause,
+        interval_start=start,
+        interval_end=end,
+        # Only the asset itself can be the reason of that name.
+        reasons=(*(r for r in reasons if r != "asset"), *(("asset",) if upstream else ())),
+        assets=upstream,
+        findings=_texts(own, "findings"),
+    )
 
 
 def _cause(facts: TriggerFacts) -> Cause:
@@ -69,19 +87,26 @@ def _instant(facts: TriggerFacts, end: datetime | None) -> tuple[datetime, str]:
     if facts.run_type in _WITH_INTERVAL and facts.interval_end is not None:
         return facts.interval_end.astimezone(UTC), "the end of the data interval"
     if facts.events:
-        found = [_of_event(extra, when) for extra, when in facts.events]
-        return max(found), f"the latest of {len(found)} triggering event{'s' if len(found) > 1 else ''}"
+        found = max(_of_event(event, facts.run_after) for event in facts.events)
+        return found, f"the latest of {len(facts.events)} triggering event{'s' if len(facts.events) > 1 else ''}"
     run_after = facts.run_after.astimezone(UTC)
     if end is not None and end < run_after:
         return end, "the spec's end, which is earlier than the run"
     return run_after, "when the run was due"
 
 
-def _of_event(extra: Mapping[str, Any], timestamp: datetime) -> datetime:
-    if extra.get("as_of") is None:
-        return timestamp.astimezone(UTC)
+def _of_event(event: Event, run_after: datetime) -> datetime:
+    if event.extra.get("as_of") is None:
+        return event.timestamp.astimezone(UTC)
     hint = 'whoever emits it must write ISO 8601, as in extra={"as_of": "2013-10-01T00:00:00+00:00"}'
-    return _read(extra["as_of"], "the as_of of a triggering asset event", hint)
+    found = _read(event.extra["as_of"], "the as_of of a triggering asset event", hint)
+    if found > run_after + _SKEW:
+        # Believed, it would make every later event one of the past.
+        raise StepError(
+            f"The as_of of a triggering asset event, {units.format_instant(found)}, lies in the future: the run is of "
+            f"{units.format_instant(run_after)}. Whoever emits it must write the instant that the data stands at."
+        )
+    return found
 
 
 def _read(value: Any, what: str, hint: str) -> datetime:
@@ -91,15 +116,21 @@ def _read(value: Any, what: str, hint: str) -> datetime:
         raise StepError(f"{what[0].upper()}{what[1:]} cannot be read: {error}; {hint}.") from None
 
 
-def _reasons(facts: TriggerFacts) -> tuple[str, ...]:
-    """The union of the events' reasons, in the order they were first given. Events come from anyone: what is
-    not a list of texts gives no reason."""
+def _upstream(facts: TriggerFacts, pipeline: str) -> tuple[str, ...]:
+    """The names of the assets among the events that are not the pipeline's own."""
+    own = retrain_asset(pipeline).name
+    return tuple(dict.fromkeys(event.asset for event in facts.events if event.asset not in ("", own)))
+
+
+def _texts(events: list[Event], name: str) -> tuple[str, ...]:
+    """The union of the texts that the events give under a name, in the order they were first given. What is not a
+    list of texts gives none."""
     found: dict[str, None] = {}
-    for extra, _ in facts.events:
-        given = extra.get("reasons")
+    for event in events:
+        given = event.extra.get(name)
         if isinstance(given, list | tuple):
-            found.update(dict.fromkeys(reason for reason in given if isinstance(reason, str)))
-    return tuple(found)
+            found.update(dict.fromkeys(printable(text[:_LONGEST]) for text in given if isinstance(text, str)))
+    return tuple(found)[:_MOST]
 
 
 def _check_bounds(ctx: StepContext, instant: datetime, origin: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from tidemill.errors import TidemillError
 from tidemill.project import Project
@@ -37,13 +37,21 @@ class StepSkipped(Exception):
         self.record = record
 
 
+class Event(NamedTuple):
+    """An asset event: what whoever emitted it wrote, when it was emitted, and the name of the asset."""
+
+    extra: Mapping[str, Any]
+    timestamp: datetime
+    asset: str = ""
+
+
 @dataclass(frozen=True)
 class TriggerFacts:
     """What is known of a run before its ``as_of`` is resolved, all instants in UTC.
 
     ``params`` are the run's params (``as_of``: text or ``None``; ``scheduled``: the replay says that this run
     stands for a scheduled one). ``interval_*``: the data interval of a scheduled or backfill run.
-    ``events``: for each triggering asset event its ``extra`` and timestamp, in order.
+    ``events``: the triggering asset events, in order.
     """
 
     params: Mapping[str, Any]
@@ -51,7 +59,7 @@ class TriggerFacts:
     run_type: str
     interval_start: datetime | None = None
     interval_end: datetime | None = None
-    events: tuple[tuple[Mapping[str, Any], datetime], ...] = ()
+    events: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True)
