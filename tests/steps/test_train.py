@@ -18,10 +18,11 @@ import pytest
 
 from tests.mlflow_store import AtServer, copy_store, free_port, store_template
 from tests.steps.training import OWN_CLASS, SKLEARN, Make, a_version, rows, trained, write_code
-from tidemill.ledger.views import RUN
+from tidemill.ledger import open_ledger
+from tidemill.ledger.views import COST, RUN
 from tidemill.platforms.local.jobs import LocalJobs
 from tidemill.project import Project
-from tidemill.records import DataVersion, Run
+from tidemill.records import Cost, DataVersion, Run
 from tidemill.steps import train
 from tidemill.steps.code import code_version, git_commit
 from tidemill.steps.context import StepContext, StepError
@@ -47,6 +48,12 @@ def runs(ctx: StepContext) -> list[Any]:
     with store(ctx).calls("reading", "runs") as client:
         experiment = client.get_experiment_by_name(ctx.pipeline)
         return [] if experiment is None else list(client.search_runs([experiment.experiment_id]))
+
+
+def costs(ctx: StepContext) -> list[Cost]:
+    """What the ledger says that trainings cost."""
+    with ctx.open_ledger() as ledger:
+        return [read(e, Cost) for e in ledger.entries(ctx.model, kinds={COST})]
 
 
 def test_a_training_is_tracked_and_remembered(
@@ -87,6 +94,7 @@ def test_a_training_is_tracked_and_remembered(
         (entry,) = ledger.entries(ctx.model, kinds={RUN})
     assert read(entry, Run) == record
     assert not list((project.run_folder("flights", ctx.run_id) / "train").glob("*/output"))
+    assert costs(ctx) == []  # the platform has no price
 
 
 def test_what_is_written_beside_the_model_is_kept_with_the_run(
@@ -137,6 +145,46 @@ def test_a_model_keeps_its_own_code(make_context: Make, project: Project, data: 
     before = store(ctx).load_uri(record.model_uri).model.share
     write_code(project, "raise RuntimeError('rewritten')")
     assert store(ctx).load_uri(record.model_uri).model.share == before
+
+
+def test_what_a_training_cost_is_its_seconds_at_the_platforms_price(
+    make_context: Make, project: Project, data: DataVersion, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_code(project, OWN_CLASS)
+    with caplog.at_level(logging.INFO, "tidemill"):
+        ctx, record = trained(make_context, data, platform={"price": "7200 EUR"})
+    (cost,) = costs(ctx)
+    assert (cost.outcome, cost.seconds, cost.price) == ("trained", record.seconds, "7200 EUR per hour")
+    assert (float(cost.amount), cost.currency) == (pytest.approx(2 * record.seconds, abs=1e-6), "EUR")
+    assert any(m.startswith("this training cost ") and m.endswith(" EUR") for m in caplog.messages)
+    write_code(project, OWN_CLASS.replace("0.01, 0.99", "0.02, 0.98"))  # other code is another training
+    trained(make_context, data, platform={"price": "7200 EUR"})
+    first, second = costs(ctx)
+    assert first == cost
+    assert second.training != cost.training
+
+
+def test_an_attempt_that_makes_no_model_is_paid_for_each_time(
+    make_context: Make, project: Project, data: DataVersion
+) -> None:
+    write_code(project, "def train(context):\n    raise ValueError('no luck')")
+    for number in (1, 2):
+        with pytest.raises(StepError, match="no luck"):
+            trained(make_context, data, platform={"price": "3600 USD"}, try_number=number)
+    found = costs(make_context("train"))
+    assert [c.outcome for c in found] == ["failed", "failed"]
+    assert all(c.seconds > 0 and float(c.amount) > 0 for c in found)
+
+
+def test_a_ledger_that_is_down_does_not_hide_why_a_training_failed(
+    make_context: Make, project: Project, data: DataVersion, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_code(project, "def train(context):\n    raise ValueError('no luck')")
+    ctx = make_context("train", results={"data": data}, jobs=LocalJobs(), platform={"price": "3600 USD"})
+    ctx = dataclasses.replace(ctx, open_ledger=lambda: open_ledger(f"sqlite:///{project.root / 'include'}"))
+    with pytest.raises(StepError, match="no luck"):
+        train.run(ctx)
+    assert any("what the failed attempt cost" in m for m in caplog.messages)
 
 
 BAD = {
@@ -224,8 +272,11 @@ elif where == "while the model is logged":
     packaging.save = die
 elif where == "before the run is ended":
     mlflow.Mlflow.end_run = die
+elif where == "before the cost":
+    train._charge = die
 elif where == "before the ledger":
-    train.record = die
+    record = train.record
+    train.record = lambda ledger, ctx, kind, entry: die() if kind == "run" else record(ledger, ctx, kind, entry)
 train.run(ctx)
 """
 
@@ -250,14 +301,15 @@ COUNTED = OWN_CLASS.replace("def train(context):", "def train(context):\n    ope
 
 
 @pytest.mark.parametrize(
-    "where", ["before logging", "while the model is logged", "before the run is ended", "before the ledger"]
+    "where",
+    ["before the cost", "before logging", "while the model is logged", "before the run is ended", "before the ledger"],
 )
-def test_a_killed_attempt_is_gone_on_with_and_trains_once(
+def test_a_killed_attempt_is_gone_on_with_and_trains_and_is_paid_for_once(
     make_context: Make, project: Project, data: DataVersion, tmp_path: Path, where: str
 ) -> None:
     calls = tmp_path / "calls"
     write_code(project, COUNTED.replace("{calls!r}", repr(str(calls))))
-    ctx = make_context("train", results={"data": data}, jobs=LocalJobs())
+    ctx = make_context("train", results={"data": data}, jobs=LocalJobs(), platform={"price": "3600 USD"})
     process = start_training(ctx, tmp_path, where)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL, out
@@ -270,6 +322,10 @@ def test_a_killed_attempt_is_gone_on_with_and_trains_once(
     assert [(m.model_uri, m.status) for m in models] == [(record.model_uri, "READY")]
     with ctx.open_ledger() as ledger:
         assert [read(e, Run) for e in ledger.entries(ctx.model, kinds={RUN})] == [record]
+    (cost,) = costs(ctx)
+    assert (cost.outcome, cost.seconds) == ("trained", record.seconds)
+    train.run(ctx)  # cleared, and found to be done
+    assert costs(ctx) == [cost]
 
 
 def test_an_attempt_killed_in_training_leaves_nothing_running_and_is_done_again(

@@ -6,18 +6,20 @@ import contextlib
 import fcntl
 import hashlib
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from tidemill.ledger import views
+from tidemill.ledger import LedgerError, views
 from tidemill.platforms.ports import Job, JobError
-from tidemill.records import DataVersion, Run
+from tidemill.records import Cost, DataVersion, Run
 from tidemill.runtime.files import BadFile, Result, result_of
 from tidemill.steps.code import code_version, git_commit
 from tidemill.steps.context import StepContext, StepError
 from tidemill.steps.ledger_io import record
+from tidemill.steps.policy.money import cost_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +36,9 @@ def run(ctx: StepContext) -> Run:
     What the function wrote under ``context.output`` beside the model is kept as the run's artifacts ``output/``.
 
     An attempt can end anywhere. A finished tracked run with the same data, code, spec and seed is adopted; a
-    training that finished but was not logged is logged from what it left; else the function is called.
+    training that finished but was not logged is logged from what it left; else the function is called. What the
+    training cost is recorded once, however many attempts it takes to log it; an attempt that makes no model is paid
+    for, too.
 
     Raises:
         StepError: the function failed (``retry`` if that was not its own fault); the model cannot be loaded or
@@ -65,6 +69,7 @@ def run(ctx: StepContext) -> Run:
         else:
             ctx.log.info("run %s has trained this already", tracked.run_id)
         trained = _record(ctx, tracked, same)
+        _charge(ctx, place, trained.seconds)
         with ctx.open_ledger() as ledger:
             record(ledger, ctx, views.RUN, trained)
     link = mlflow.run_link(trained.run_id)
@@ -112,6 +117,7 @@ def _train(ctx: StepContext, mlflow: Mlflow, tracked: TrackedRun, data: DataVers
             result = _run_job(ctx, place, folder)
         else:
             ctx.log.info("an earlier attempt trained this; its model is logged now")
+        _charge(ctx, place, result.seconds)
         mlflow.log(tracked.run_id, ctx.spec.train.params, result.metrics)
         _log_model(ctx, mlflow, tracked, result, place, folder)
         for path in sorted(place.output.iterdir()):
@@ -143,15 +149,49 @@ def _run_job(ctx: StepContext, place: _Place, folder: Path) -> Result:
         resources=train.resources,
         timeout=train.timeout,
     )
+    began, done = time.monotonic(), False
     try:
         ctx.jobs.run(job, ctx.log.info)
-        return Result.read(result_of(place.output))
+        result = Result.read(result_of(place.output))
+        done = True
+        return result
     except JobError as e:
         if e.detail:
             ctx.log.error("%s", e.detail.rstrip())
         raise StepError(str(e), retry=not e.user) from None
     except BadFile as e:
         raise StepError(f"the job left no result that can be read: {e}", retry=True) from None
+    finally:
+        if not done and place.finished() is None:  # else the attempt that logs the model records its cost
+            _charge_lost(ctx, place, time.monotonic() - began)
+
+
+def _charge(ctx: StepContext, place: _Place, seconds: float, outcome: Literal["trained", "failed"] = "trained") -> None:
+    """Record what a training cost, where the platform has a price. The same training has the same entry: it is told
+    by its data, code, spec and seed, and by the time that the job itself measured."""
+    price = ctx.spec.platform.price
+    if price is None:
+        return
+    amount = cost_of(price, seconds)
+    cost = Cost(
+        training=place.folder.name,
+        outcome=outcome,
+        seconds=seconds,
+        price=f"{price} per hour",
+        amount=f"{amount.amount:f}",
+        currency=amount.currency,
+    )
+    with ctx.open_ledger() as ledger:
+        record(ledger, ctx, views.COST, cost)
+    ctx.log.info("this training cost %s", amount)
+
+
+def _charge_lost(ctx: StepContext, place: _Place, seconds: float) -> None:
+    """Record what an attempt cost that failed or was stopped; that it failed is the news, so this raises nothing."""
+    try:
+        _charge(ctx, place, seconds, "failed")
+    except LedgerError as error:
+        ctx.log.warning("what the failed attempt cost, %.0f s, is not recorded: %s", seconds, error)
 
 
 def _log_model(
