@@ -21,6 +21,7 @@ from tidemill.records import MonitorReport, Performance
 from tidemill.spec.models import Evaluate
 from tidemill.spec.monitoring import Bound, Monitor
 from tidemill.spec.units import format_instant
+from tidemill.steps import new_data
 from tidemill.steps.context import StepContext, StepError
 from tidemill.steps.ledger_io import record
 
@@ -54,7 +55,7 @@ def run(ctx: StepContext) -> MonitorReport:
     report = MonitorReport(
         model=ctx.model, version=None, start=start, end=end, rows=rows.height, labelled=_labelled(ctx, rows).height
     )
-    report = _judge(ctx, settings, report, rows, entries)
+    report = _new_data(ctx, _judge(ctx, settings, report, rows, entries), entries)
     path = ctx.scratch("monitor") / "report.json"
     report = dataclasses.replace(report, path=str(path))
     path.write_text(json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -191,6 +192,16 @@ def _score(
     asked: Evaluate = evaluate.model_copy(update={"metrics": metrics, "slices": []})
     scored = score_with_reasons(mlflow.load(ctx.model, version), labelled, asked)
     return Performance(version=version, metrics=dict(scored.scores.metrics)), scored.missing
+
+
+def _new_data(ctx: StepContext, report: MonitorReport, entries: Sequence[Entry]) -> MonitorReport:
+    """The report with what there is to say of new rows. That is asked of the source as a whole, not of the window."""
+    found = new_data.look(ctx, entries) if report.version is not None else None
+    if found is None:
+        return report
+    rows, why, enough = found
+    report = dataclasses.replace(report, new_rows=rows)
+    return _with(report, why, fired=new_data.NEW_DATA if enough else None)
 
 
 def _rows(ctx: StepContext, start: datetime, end: datetime) -> pl.DataFrame:
