@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tidemill.drift.critical import Sizes
-from tidemill.drift.decide import Evidence, Rules, judge, percent
+from tidemill.drift.decide import Evidence, Rules, judge
+from tidemill.drift.percent import percent
 from tidemill.spec.monitoring import Drift
 
 ROWS = (10_000, 10_000)
@@ -20,7 +21,13 @@ def column(name: str = "x", p: float | None = 1e-9, n: int = 10_000, bins: int =
     kind, note, judged = known.pop("kind", "numeric"), known.pop("note", ""), known.pop("judged", True)
     distances = {"psi": 0.5, **known}
     return Evidence(
-        name=name, kind=kind, distances=distances, p_value=p, sizes=Sizes(n, n, bins), note=note, judged=judged
+        name=name,
+        kind=kind,
+        distances=distances,
+        p_value=p,
+        sizes=Sizes(n, n, bins),
+        notes={"psi": note} if note else {},
+        judged=judged,
     )
 
 

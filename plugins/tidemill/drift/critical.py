@@ -10,9 +10,10 @@ critical value is χ²(B − 1, 1 − α) · (1/n + 1/m), as in B. Yurdakul and 
 population stability index", Journal of Risk Model Validation 14 (4), 2020. For the Jensen–Shannon divergence in bits
 f''(1) = 1 / (4 ln 2), for the squared Hellinger distance 1 − Σ √(p q) it is 1/4; both distances are the square roots.
 
-*L∞*, the largest difference of a share: a difference of shares is normal with the variance π (1 − π) (1/n + 1/m), and
-the B of them are bounded at once by Bonferroni's inequality (L. A. Goodman, "Simultaneous confidence intervals for
-contrasts among multinomial populations", Annals of Mathematical Statistics 35, 1964).
+*L∞*, the largest difference of a share: a difference of shares is normal with the variance π (1 − π) (1/n + 1/m), at
+most a quarter of the latter, and the B of them are bounded at once by Bonferroni's inequality (L. A. Goodman,
+"Simultaneous confidence intervals for contrasts among multinomial populations", Annals of Mathematical Statistics 35,
+1964).
 
 *Kolmogorov–Smirnov*: the distribution of √(n m / (n + m)) · D (N. Smirnov, "Table for estimating the goodness of fit
 of empirical distributions", Annals of Mathematical Statistics 19, 1948); with ties it errs on the side of no change.
@@ -43,21 +44,30 @@ statistic's distribution (W. G. Cochran, "Some methods for strengthening the com
 class Sizes:
     """What the critical value of a distance depends on.
 
-    ``n``, ``m``: rows of reference and current. ``bins``: those that either side fills. ``largest``: the largest
-    π (1 − π) among their shares, at most 1/4. ``spread``: ∫ √(F (1 − F)) dx over the standard deviation, of the
+    ``n``, ``m``: rows of reference and current; ``values``: those of them that hold a number, if it is a column of
+    numbers. ``bins``: those that either side fills. ``spread``: ∫ √(F (1 − F)) dx over the standard deviation, of the
     reference; ``None`` where it does not exist.
     """
 
     n: int
     m: int
     bins: int
-    largest: float = 0.25
+    values: tuple[int, int] | None = None
     spread: float | None = None
 
     @property
     def noise(self) -> float:
-        """1/n + 1/m."""
-        return 1 / self.n + 1 / self.m if self.n and self.m else math.inf
+        """1/n + 1/m of the rows."""
+        return _noise(self.n, self.m)
+
+    @property
+    def noise_of_values(self) -> float:
+        """1/n + 1/m of the rows that hold a number."""
+        return _noise(*(self.values or (self.n, self.m)))
+
+
+def _noise(n: int, m: int) -> float:
+    return 1 / n + 1 / m if n and m else math.inf
 
 
 def critical_value(distance: str, sizes: Sizes, alpha: float) -> float | None:
@@ -72,7 +82,7 @@ def critical_value(distance: str, sizes: Sizes, alpha: float) -> float | None:
         raise ValueError(f"alpha must lie between 0 and 1, not {alpha:g}")
     if distance not in _CRITICAL:
         raise ValueError(f'unknown distance "{distance}"')
-    if math.isinf(sizes.noise):
+    if math.isinf(sizes.noise) or (distance in ("ks", "wasserstein") and math.isinf(sizes.noise_of_values)):
         return None
     return _CRITICAL[distance](sizes, alpha)
 
@@ -95,19 +105,19 @@ def _hellinger(sizes: Sizes, alpha: float) -> float:
 def _linf(sizes: Sizes, alpha: float) -> float:
     if sizes.bins < 2:
         return 0.0
-    return _normal_quantile(1 - alpha / (2 * sizes.bins)) * math.sqrt(sizes.largest * sizes.noise)
+    return _normal_quantile(1 - alpha / (2 * sizes.bins)) * math.sqrt(sizes.noise / 4)
 
 
 def _ks(sizes: Sizes, alpha: float) -> float:
     from scipy.special import kolmogi
 
-    return min(1.0, float(kolmogi(alpha)) * math.sqrt(sizes.noise))
+    return min(1.0, float(kolmogi(alpha)) * math.sqrt(sizes.noise_of_values))
 
 
 def _wasserstein(sizes: Sizes, alpha: float) -> float | None:
     if sizes.spread is None:
         return None
-    return math.sqrt(sizes.noise) * (math.sqrt(2 / math.pi) * sizes.spread + _normal_quantile(1 - alpha))
+    return math.sqrt(sizes.noise_of_values) * (math.sqrt(2 / math.pi) * sizes.spread + _normal_quantile(1 - alpha))
 
 
 _CRITICAL = {

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from tidemill.drift.critical import Sizes, critical_value, significant
+from tidemill.drift.percent import percent
 
 if TYPE_CHECKING:
     from tidemill.drift.sketch import Sketch
@@ -88,16 +89,17 @@ class Rules:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What is known of one column: its distances (``None`` where one does not exist), how likely they are without
-    a change, the sizes that decide what chance gives, and what is to be said. ``judged``: it is there to be judged,
-    unlike a time, which moves by nature."""
+    """What is known of one column: its distances (``None`` where one does not exist; ``notes`` say why, by distance),
+    how likely they are without a change, the sizes that decide what chance gives, and what else is to be said.
+    ``judged``: it is there to be judged, unlike a time, which moves by nature."""
 
     name: str
     kind: str
     distances: Mapping[str, float | None]
     p_value: float | None
     sizes: Sizes
-    note: str = ""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
     judged: bool = True
 
 
@@ -182,14 +184,6 @@ class Verdict:
         return said + (f": {named}{rest}" if named else "")
 
 
-def percent(share: float) -> str:
-    """A share as a text of per cent: 0.304 is ``30.4%``; what is not 0 or 100 % is not rounded to it."""
-    text = f"{share * 100:.1f}".removesuffix(".0")
-    if text == "0" and share > 0:
-        return "<0.1%"
-    return ">99.9%" if text == "100" and share < 1 else f"{text}%"
-
-
 def decide(
     reference: Sketch, current: Sketch, rules: Rules | None = None, importances: Mapping[str, float] | None = None
 ) -> Verdict:
@@ -241,7 +235,9 @@ def judge(
 
 def _column(evidence: Evidence, rules: Rules, is_significant: bool, *, enough: bool) -> ColumnDrift:
     by, threshold = rules.of_kind(evidence.kind)
-    value, notes = evidence.distances.get(by), [evidence.note] if evidence.note else []
+    value, notes = evidence.distances.get(by), list(evidence.remarks)
+    if value is None and evidence.notes.get(by):
+        notes.insert(0, f"no {by}: {evidence.notes[by]}" if any(evidence.distances.values()) else evidence.notes[by])
     judged = enough and evidence.judged and value is not None and evidence.p_value is not None
     bound: float | None = None
     if evidence.judged and value is not None:
