@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tidemill.errors import TidemillError
+from tidemill.drift.errors import DriftError as DriftError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,10 +25,6 @@ CATEGORY_CHARS = 100
 """Longer categories are told apart by their beginning: free text must not make a profile large."""
 
 Kind = Literal["numeric", "categorical", "other"]
-
-
-class DriftError(TidemillError, ValueError):
-    """Drift cannot be measured as asked; the message says what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,386 @@
+"""The distances of a column's rows from a reference, computed from two sketches. docs/drift.md defines each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from tidemill.drift.sketch import (
+    NULL_TYPE,
+    BooleanSketch,
+    CategoricalSketch,
+    ColumnSketch,
+    NumericSketch,
+    OtherSketch,
+    TextSketch,
+    TimestampSketch,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Shares = NDArray[np.float64]
+
+EPSILON = 1e-4
+"""Shares below this are taken as this where a distance would be infinite without."""
+MIN_EXPECTED = 5.0
+"""Categories of which a sample is expected to hold fewer rows are tested together (Cochran 1954)."""
+NAMES = ("psi", "js", "ks", "wasserstein", "hellinger", "linf", "chi2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distances:
+    """Every distance, ``None`` where it does not exist; ``notes`` says why, by the distance's name.
+
+    ``p_value`` is that of "nothing has changed" by the ``test`` named. ``bins`` are those of PSI that either side
+    fills, the bin of nulls included. ``remarks`` are what is to be known besides.
+    """
+
+    psi: float | None = None
+    js: float | None = None
+    ks: float | None = None
+    wasserstein: float | None = None
+    hellinger: float | None = None
+    linf: float | None = None
+    chi2: float | None = None
+    p_value: float | None = None
+    test: Literal["ks", "chi2"] | None = None
+    bins: int = 0
+    notes: Mapping[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+
+def distances(reference: ColumnSketch, current: ColumnSketch) -> Distances:
+    """All distances of ``current`` from ``reference``.
+
+    Numbers are compared bin by bin on the reference's edges; where ``current`` was not counted on them, it is
+    spread over them evenly within each of its own bins, and a remark says so.
+    """
+    why = _incomparable(reference, current)
+    if why:
+        return _none(why)
+    if _nulls_only(reference) or _nulls_only(current):
+        return _against_nulls(reference, current)
+    match reference, current:
+        case NumericSketch(), NumericSketch():
+            return _numbers(reference, current)
+        case TextSketch(), TextSketch():
+            return _numbers(reference.lengths, current.lengths, ("compared by the length of its texts",))
+        case _:
+            return _categories(_as_categories(reference), _as_categories(current))
+
+
+def shares(reference: ColumnSketch, current: ColumnSketch) -> tuple[tuple[str, ...], Shares, Shares]:
+    """The bins of PSI, as labels, and the shares of the reference's and of the current rows in each; for charts.
+    Empty where the columns cannot be compared."""
+    import numpy as np
+
+    if _incomparable(reference, current) or _nulls_only(reference) or _nulls_only(current):
+        return (), np.zeros(0), np.zeros(0)
+    if isinstance(reference, TextSketch) and isinstance(current, TextSketch):
+        reference, current = reference.lengths, current.lengths
+    if isinstance(reference, NumericSketch) and isinstance(current, NumericSketch):
+        edges, before = _with_nulls(reference)
+        _, now = _with_nulls(on_edges(current, reference)[0])
+        names = [f"≤ {edge:.4g}" for edge in edges] + ([f"> {edges[-1]:.4g}"] if len(edges) else ["all"])
+    else:
+        aligned = _align(_as_categories(reference), _as_categories(current))
+        names, before, now = [*aligned.names, "(others)"], aligned.before, aligned.now
+    return (*names, "(null)"), before / reference.rows, now / current.rows
+
+
+def on_edges(current: NumericSketch, reference: NumericSketch) -> tuple[NumericSketch, bool]:
+    """``current`` on the reference's edges, and whether it was there already."""
+    import numpy as np
+
+    if current.edges is reference.edges or np.array_equal(current.edges, reference.edges):
+        if not np.array_equal(current.deciles, reference.deciles):
+            from dataclasses import replace
+
+            current = replace(current, deciles=reference.deciles)
+        return current, True
+    from tidemill.drift.merging import rebin
+
+    return rebin(current, reference.edges, reference.deciles), False
+
+
+def psi(before: Shares, now: Shares) -> float:
+    """The population stability index Σ (pᵢ - qᵢ) ln(pᵢ / qᵢ) of shares of the same bins, floored at ``EPSILON``.
+
+    Kullback and Leibler's divergence J (Annals of Mathematical Statistics 22, 1951).
+    """
+    import numpy as np
+
+    p, q = np.maximum(now, EPSILON), np.maximum(before, EPSILON)
+    return math.fsum((p - q) * np.log(p / q))
+
+
+def jensen_shannon(before: Shares, now: Shares) -> float:
+    """The Jensen-Shannon distance: the root of the divergence to base 2, from 0 to 1. Shares are scaled to sum to 1.
+
+    J. Lin, "Divergence measures based on the Shannon entropy", IEEE Transactions on Information Theory 37, 1991;
+    that its root is a metric: Endres and Schindelin, ibid. 49, 2003.
+    """
+    import numpy as np
+
+    p, q = now / math.fsum(now), before / math.fsum(before)
+    m = (p + q) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        left = np.where(p > 0, p * np.log2(p / m), 0.0)
+        right = np.where(q > 0, q * np.log2(q / m), 0.0)
+    return math.sqrt(min(max((math.fsum(left) + math.fsum(right)) / 2, 0.0), 1.0))
+
+
+def hellinger(before: Shares, now: Shares) -> float:
+    """The Hellinger distance √(½ Σ (√pᵢ - √qᵢ)²), from 0 to 1. Shares are scaled to sum to 1.
+
+    E. Hellinger, Journal für die reine und angewandte Mathematik 136, 1909.
+    """
+    import numpy as np
+
+    p, q = now / math.fsum(now), before / math.fsum(before)
+    return math.sqrt(min(math.fsum((np.sqrt(p) - np.sqrt(q)) ** 2) / 2, 1.0))
+
+
+def pearson(before: Shares, now: Shares) -> float:
+    """Pearson's χ² divergence Σ (pᵢ - qᵢ)² / qᵢ of shares, floored at ``EPSILON``: an effect size, which the number
+    of rows does not inflate as it does the test's statistic.
+
+    K. Pearson, Philosophical Magazine 50, 1900; as a divergence: Csiszár, Studia Sci. Math. Hungarica 2, 1967.
+    """
+    import numpy as np
+
+    p, q = np.maximum(now, EPSILON), np.maximum(before, EPSILON)
+    return math.fsum((p - q) ** 2 / q)
+
+
+def _incomparable(reference: ColumnSketch, current: ColumnSketch) -> str:
+    """Why nothing can be said of the two; empty if something can."""
+    for sketch, where in ((reference, "in the reference"), (current, "now")):
+        if isinstance(sketch, TimestampSketch):
+            return f"a column of type {sketch.dtype} is not compared: times move with the window"
+        if isinstance(sketch, OtherSketch) and sketch.dtype != NULL_TYPE:
+            return f"a column of type {sketch.dtype} {where} is not compared"
+    if not reference.rows:
+        return "the reference has no rows"
+    if not current.rows:
+        return "there are no rows to compare"
+    if NULL_TYPE not in (reference.dtype, current.dtype) and reference.kind != current.kind:
+        return f"the type changed: {reference.dtype} in the reference, {current.dtype} now"
+    return ""
+
+
+def _nulls_only(sketch: ColumnSketch) -> bool:
+    return sketch.nulls == sketch.rows
+
+
+def _none(why: str, test: Literal["ks", "chi2"] | None = None) -> Distances:
+    return Distances(notes=dict.fromkeys((*NAMES, "p_value"), why), test=test)
+
+
+def _against_nulls(reference: ColumnSketch, current: ColumnSketch) -> Distances:
+    """One side has nulls only: two bins, of nulls and of the rest."""
+    import numpy as np
+
+    before = np.array([reference.present, reference.nulls], dtype=np.float64)
+    now = np.array([current.present, current.nulls], dtype=np.float64)
+    where = "the reference has" if _nulls_only(reference) else "the current rows have"
+    why = f"{where} nulls only"
+    numeric = "numeric" in (reference.kind, current.kind) or "text" in (reference.kind, current.kind)
+    notes = dict.fromkeys(("ks", "wasserstein"), why if numeric else "exists for numbers only")
+    return _of_bins(before, now, floor=True, notes=notes, remarks=(why,), p_value=two_sample(before, now), test="chi2")
+
+
+def _of_bins(
+    before: Shares,
+    now: Shares,
+    *,
+    floor: bool,
+    notes: dict[str, str],
+    remarks: tuple[str, ...] = (),
+    largest: float | None = None,
+    **others: object,
+) -> Distances:
+    """The distances of shares from the rows in each bin; ``floor``: those at 1e-4 too that would do without."""
+    import numpy as np
+
+    filled = int(np.count_nonzero((before > 0) | (now > 0)))
+    q, p = before / before.sum(), now / now.sum()
+    q_, p_ = (np.maximum(q, EPSILON), np.maximum(p, EPSILON)) if floor else (q, p)
+    linf = float(np.max(np.abs(p_ - q_)))
+    return Distances(
+        psi=psi(q, p),
+        js=jensen_shannon(q_, p_),
+        hellinger=hellinger(q_, p_),
+        linf=linf if largest is None else max(largest, linf),
+        chi2=pearson(q, p),
+        bins=filled,
+        notes=notes,
+        remarks=remarks,
+        **others,  # type: ignore[arg-type]
+    )
+
+
+def _with_nulls(sketch: NumericSketch) -> tuple[Shares, Shares]:
+    """The decile edges, and the rows of each bin and of nulls; text where a number belongs counts as null."""
+    import numpy as np
+
+    edges, counts = sketch.decile_counts()
+    return edges, np.append(counts, sketch.nulls + sketch.unparsed).astype(np.float64)
+
+
+def _numbers(reference: NumericSketch, current: NumericSketch, remarks: tuple[str, ...] = ()) -> Distances:
+    from tidemill.drift.numeric_distances import kolmogorov_smirnov, ks_p_value, wasserstein
+
+    current, same = on_edges(current, reference)
+    if not same:
+        remarks += ("approximate: the two were not counted on the same edges",)
+    elif max(reference.error, current.error) > 0:
+        remarks += (f"approximate: shares may be off by {reference.error + current.error:.2%}",)
+    for sketch, where in ((reference, "of the reference"), (current, "of these")):
+        if sketch.unparsed:
+            shown = ", ".join(repr(text) for text in sketch.examples)
+            remarks += (f"{sketch.unparsed:,} rows {where} are text where numbers belong: {shown}",)
+    notes = {}
+    far, why = wasserstein(reference, current)
+    if why:
+        notes["wasserstein"] = why
+    _, before = _with_nulls(reference)
+    _, now = _with_nulls(current)
+    if not reference.values or not current.values:
+        side = "the reference has" if not reference.values else "the current rows have"
+        notes["ks"] = f"{side} no numbers"
+        return _of_bins(
+            before, now, floor=True, notes=notes, remarks=remarks, p_value=two_sample(before, now), test="chi2"
+        )
+    statistic = kolmogorov_smirnov(reference, current)
+    p_value = ks_p_value(statistic, reference.values, current.values)
+    missing = two_sample(_split(reference), _split(current))
+    if missing is not None:  # either test may see the change: Bonferroni's correction for two
+        p_value = min(1.0, 2 * min(p_value, missing))
+    return _of_bins(
+        before,
+        now,
+        floor=True,
+        notes=notes,
+        remarks=remarks,
+        ks=statistic,
+        wasserstein=far,
+        p_value=p_value,
+        test="ks",
+    )
+
+
+def _split(sketch: NumericSketch) -> Shares:
+    import numpy as np
+
+    return np.array([sketch.values, sketch.rows - sketch.values], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class _Aligned:
+    """Rows by category of the reference, then of all others, then of nulls; ``new`` names those that the reference
+    did not have, ``largest`` is the greatest share that one of them has."""
+
+    names: list[str]
+    before: Shares
+    now: Shares
+    new: list[str]
+    largest: float
+
+
+def _align(reference: CategoricalSketch, current: CategoricalSketch) -> _Aligned:
+    import numpy as np
+
+    known = len(reference.categories)
+    if current.categories[:known] == reference.categories:
+        kept, rest = current.counts[:known], current.counts[known:]
+        names = list(current.categories[known:])
+    else:
+        found = dict(zip(current.categories, current.counts.tolist(), strict=True))
+        kept = np.array([found.pop(name, 0) for name in reference.categories], dtype=np.int64)
+        names, rest = list(found), np.array(list(found.values()), dtype=np.int64)
+    others = int(rest.sum()) + current.pooled
+    new = [name for name, count in zip(names, rest.tolist(), strict=True) if count]
+    exact = not reference.pooled
+    return _Aligned(
+        names=list(reference.categories),
+        before=np.concatenate([reference.counts, [reference.pooled, reference.nulls]]).astype(np.float64),
+        now=np.concatenate([kept, [others, current.nulls]]).astype(np.float64),
+        new=new if exact else [],
+        largest=float(rest.max()) / current.rows if exact and len(rest) else 0.0,
+    )
+
+
+def _categories(reference: CategoricalSketch, current: CategoricalSketch) -> Distances:
+    import numpy as np
+
+    aligned = _align(reference, current)
+    remarks = []
+    if reference.pooled:
+        kept = len(reference.categories)
+        count = f"{reference.distinct:,}" if reference.distinct is not None else "more"
+        about = "" if reference.distinct_exact else "about "
+        remarks.append(f"{about}{count} categories: all but the {kept:,} most frequent are one bin")
+    for sketch, where in ((reference, "of the reference"), (current, "of these rows")):
+        if sketch.undercount:
+            remarks.append(f"a category {where} may have {sketch.undercount:,} rows more than counted")
+    if aligned.new:
+        shown = ", ".join(repr(name) for name in aligned.new[:5])
+        more = f" and {len(aligned.new) - 5:,} more" if len(aligned.new) > 5 else ""
+        remarks.append(f"not in the reference: {shown}{more}")
+    notes = dict.fromkeys(("ks", "wasserstein"), "exists for numbers only")
+    # All that are new are one bin: the sums are the same as with one each, but for PSI and χ², to which many new
+    # ones, each rarer than ε, would be invisible. L∞ looks at each.
+    before, now = aligned.before, aligned.now
+    rest = len(reference.categories)
+    without = np.delete(np.abs(now / now.sum() - before / before.sum()), rest) if not reference.pooled else None
+    found = _of_bins(
+        before, now, floor=False, notes=notes, remarks=tuple(remarks), p_value=two_sample(before, now), test="chi2"
+    )
+    if without is None:
+        return found
+    from dataclasses import replace
+
+    return replace(found, linf=max(float(without.max()), aligned.largest))
+
+
+def _as_categories(sketch: ColumnSketch) -> CategoricalSketch:
+    import numpy as np
+
+    if isinstance(sketch, BooleanSketch):
+        counts = np.array([sketch.falses, sketch.trues], dtype=np.int64)
+        return CategoricalSketch(
+            dtype=sketch.dtype, rows=sketch.rows, nulls=sketch.nulls, categories=("false", "true"), counts=counts
+        )
+    assert isinstance(sketch, CategoricalSketch)
+    return sketch
+
+
+def two_sample(before: Shares, now: Shares) -> float | None:
+    """The p-value of the χ² test of homogeneity of two samples' rows by bin; None if there is one bin only.
+
+    Bins of which the smaller sample expects fewer than ``MIN_EXPECTED`` rows are pooled. The statistic is that of
+    the 2 × B table, written for two samples as in Press et al., "Numerical Recipes", §14.3.
+    """
+    import numpy as np
+    from scipy.special import chdtrc
+
+    n, m = float(before.sum()), float(now.sum())
+    if not n or not m:
+        return None
+    both = before + now
+    rare = both * min(n, m) / (n + m) < MIN_EXPECTED
+    if np.count_nonzero(rare & (both > 0)) > 1:
+        before = np.append(before[~rare], before[rare].sum())
+        now = np.append(now[~rare], now[rare].sum())
+        both = before + now
+    kept = both > 0
+    if np.count_nonzero(kept) < 2:
+        return None
+    a, b = before[kept], now[kept]
+    statistic = float(np.sum((math.sqrt(m / n) * a - math.sqrt(n / m) * b) ** 2 / both[kept]))
+    return float(chdtrc(len(a) - 1, statistic))
