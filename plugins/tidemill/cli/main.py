@@ -263,6 +263,30 @@ def replay(
     replay_file(file, since, until, state, as_json, row)
 
 
+@app.command(epilog="Example: tidemill backtest dags/flight_delays.yaml --from 2013-07-01 --to 2014-01-01")
+def backtest(
+    file: SpecFile,
+    since: Annotated[str | None, typer.Option("--from", help="The first as_of; the spec's start if absent.")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="The last as_of; the spec's end if absent.")] = None,
+    metric: Annotated[str, typer.Option(help="What to compare by; the first of evaluate.metrics if absent.")] = "",
+    svg: Annotated[Path | None, typer.Option(help="Draw the comparison into this file.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget what an earlier backtest had done.")] = False,
+    row: Row = None,
+    environment: Environment = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what the retraining policy would have done, beside never and always retraining.
+
+    Goes through the past window by window with the pipeline's own steps, in a ledger and registry of its own under
+    .tidemill/backtest: alarms, trainings, the metric on the windows that followed, and what it would have cost. One
+    that was interrupted goes on where it was.
+    """
+    from tidemill.cli.backtest import backtest_file
+
+    _choose(environment)
+    backtest_file(file, since, until, metric=metric, svg=svg, fresh=fresh, as_json=as_json, row=row)
+
+
 @app.command(epilog="Example: tidemill history flight_delays --verify")
 def history(
     model: Annotated[str, typer.Argument(help="The model's name.")],

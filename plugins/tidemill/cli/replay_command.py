@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from pathlib import Path
 
 from tidemill.cli.airflow_api import connect
-from tidemill.cli.locate import UsageProblem
+from tidemill.cli.dates import bound
 from tidemill.cli.registry import ledger_of, state_project
 from tidemill.cli.replay import replay
 from tidemill.cli.replay_progress import shown
 from tidemill.cli.summary import render, summarise
 from tidemill.cli.validate import plan_of
-from tidemill.spec.units import instant
 
 
 def replay_file(
@@ -29,7 +27,7 @@ def replay_file(
 
     plan, _, place = plan_of(file, row)
     project = state_project(place.project, state)
-    first, last = _bound(since, "--from"), _bound(until, "--to")
+    first, last = bound(since, "--from"), bound(until, "--to")
     api = connect(project.state)
     console = Console(stderr=as_json)  # standard output belongs to the JSON
     try:
@@ -44,12 +42,3 @@ def replay_file(
     else:
         console.print()
         render(summary, console)
-
-
-def _bound(text: str | None, option: str) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        return instant(text)
-    except ValueError as error:
-        raise UsageProblem(f"{option}: {error}") from None
