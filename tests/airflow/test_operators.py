@@ -12,7 +12,7 @@ import pytest
 from tests.airflow.conftest import BASE, WHOLE
 from tidemill.plan.model import Plan
 from tidemill.project import Project
-from tidemill.records import AsOf, Decision, RetrainRequest
+from tidemill.records import AsOf, Decision, Promotion, RetrainRequest
 from tidemill.steps.context import StepContext, StepError, StepSkipped
 
 AS_OF = AsOf(instant=datetime(2013, 10, 1, tzinfo=UTC), cause="scheduled")
@@ -142,6 +142,21 @@ def test_nothing_to_do_is_skipped_and_its_record_kept(operator: Operator) -> Non
         task.execute(given)
     assert given["ti"].pushed == {"return_value": GO.to_json()}
     assert task.said == "cooling down"
+
+
+def test_what_was_decided_is_stored_when_the_task_has_run(operator: Operator) -> None:
+    """Airflow shows a task's fields as *Rendered Templates*, and stores them again after a task that asks for it."""
+    refused = Promotion(
+        model="flights", version="4", outcome="refused", reasons=("roc_auc is 0.5", "too slow"), champion_before="3",
+        data_version="d",
+    )  # fmt: skip
+    task = operator("promote", lambda ctx: refused)
+    assert (tuple(task.template_fields), task.overwrite_rtif_after_execution) == (("said",), True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tidemill.airflow.operators._address", lambda ctx, record: None)  # MLflow imports slowly
+        task.execute(context())
+    assert task.said == "version 4 refused: roc_auc is 0.5; too slow"
+    assert not operator("data", lambda ctx: GO).template_fields
 
 
 @pytest.mark.parametrize("retry", [False, True])

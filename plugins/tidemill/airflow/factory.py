@@ -6,13 +6,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, Asset, BaseOperator, Param
+from airflow.sdk import DAG, Asset, AssetAny, BaseOperator, Param
 
 from tidemill.airflow.operators import Placeholder, PromoteOperator, StepOperator, approval
 from tidemill.plan.model import AssetPlan, DagPlan, Plan, SchedulePlan, TaskPlan
 from tidemill.project import Project
 
 if TYPE_CHECKING:
+    from airflow.sdk.definitions.asset import BaseAsset
     from jinja2 import Environment
 
     from tidemill.airflow.own import Builder
@@ -140,17 +141,34 @@ def _ancestors(task: TaskPlan, dag_plan: DagPlan) -> tuple[str, ...]:
 def _schedule(dag_plan: DagPlan, builder: Builder | None) -> Any:
     schedule = dag_plan.schedule
     timetable = _timetable(schedule, builder)
-    assets: Any = [asset(a) for a in schedule.assets]
+    assets: Any = any_of(schedule.assets) if schedule.assets else None
     if schedule.condition is not None:
         from tidemill.airflow.own import asset_of
 
         assert builder is not None
         assets = asset_of(schedule.condition, builder.project)
-    if timetable is None or not assets:
-        return timetable if timetable is not None else assets or None
+    if timetable is None or assets is None:
+        return timetable if timetable is not None else assets
     from airflow.sdk import AssetOrTimeSchedule
 
     return AssetOrTimeSchedule(timetable=timetable, assets=assets)
+
+
+def any_of(plans: tuple[AssetPlan, ...]) -> AssetAny:
+    """The condition that any one of the assets was updated: a list of them would wait for all.
+
+    Somebody else's are referred to by name and by URI, and not made here: an asset of the same name with another URI
+    would be a second one to Airflow, which would then let the task fail that updates the first.
+    """
+    parts: list[BaseAsset] = []
+    for plan in plans:
+        if plan.name != plan.uri:
+            parts.append(asset(plan))
+            continue
+        parts.append(Asset.ref(name=plan.name))
+        if "://" in plan.uri:
+            parts.append(Asset.ref(uri=plan.uri))
+    return AssetAny(*parts)
 
 
 def _timetable(schedule: SchedulePlan, builder: Builder | None) -> Any:

@@ -30,6 +30,9 @@ _COLOURS = {
     "register": "#d0e0f5",
 }
 
+_SAYING = frozenset({"retrain", "request", "monitor", "promote"})
+"""The steps that decide something: what, and why, stands under *Rendered Templates* of their task."""
+
 _LINKED = frozenset({"train", "register", "promote"})
 """The steps whose task links to what it made in MLflow."""
 
@@ -62,6 +65,11 @@ class StepOperator(BaseOperator):
         self.earlier = earlier
         self.project = project
         self.said = ""
+        if step in _SAYING:
+            # What a task says becomes known when it has run: Airflow stores these fields again then. The note of a
+            # task, which would be another place for it, is for people alone: a task cannot write its own.
+            self.template_fields = ("said",)
+            self.overwrite_rtif_after_execution = True
         self.mlflow_address: str | None = None
         if step in _LINKED:
             self.operator_extra_links = (MlflowLink(),)
@@ -76,7 +84,7 @@ class StepOperator(BaseOperator):
         """Run the step; the record it returns, as JSON, is the task's XCom.
 
         Raises:
-            AirflowSkipException: there is nothing to do; the reason is in the log and in the task's note.
+            AirflowSkipException: there is nothing to do; the reason is in the log and in what the task said.
             AirflowFailException: the step failed, and trying again cannot help.
             AirflowException: the step failed, and trying again may help.
         """
@@ -102,6 +110,7 @@ class StepOperator(BaseOperator):
             raise kind(str(error)) from None
         except LedgerError as error:
             raise AirflowException(str(error)) from None
+        self.said = said(record)
         value: dict[str, Any] = record.to_json()
         if isinstance(record, RetrainRequest):
             for outlet in self.outlets:
@@ -157,6 +166,23 @@ class PromoteOperator(StepOperator, SkipMixin):
         context["ti"].xcom_push("return_value", value)
         self.skip_all_except(context["ti"], self.followers.get(value["outcome"], []))
         return value
+
+
+def said(record: Record) -> str:
+    """What a step decided, and why, in a sentence; nothing for a step that decides nothing."""
+    from tidemill.records import Decision, MonitorReport, Promotion, RetrainRequest
+
+    if isinstance(record, Decision):
+        from tidemill.steps.retrain import said
+
+        return said(record)
+    if isinstance(record, Promotion):
+        return f"version {record.version} {record.outcome}: {'; '.join(record.reasons)}"
+    if isinstance(record, RetrainRequest):
+        return f"asked for a training, because of {' and '.join(record.reasons)}"
+    if isinstance(record, MonitorReport):
+        return f"alarm: {' and '.join(record.fired) or 'none'}; {'; '.join(record.why)}"
+    return ""
 
 
 def _address(ctx: StepContext, record: Record) -> str | None:
