@@ -3,79 +3,25 @@
 from __future__ import annotations
 
 import json
-import pickle
-import shutil
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 
-from tests.steps.conftest import NoConnections
-from tidemill.drift.profile import profile
+from tests.steps.watched import MODEL, copied, day, rows, template
 from tidemill.project import Project
 from tidemill.records import AsOf, MonitorReport
 from tidemill.steps import monitor
 from tidemill.steps.context import StepContext, StepError
 from tidemill.steps.ledger_io import read
-from tidemill.tools.mlflow import open_mlflow
+from tidemill.steps.window import window_of
 
-MODEL = "flights"
+__all__ = ["template"]
 Make = Callable[..., StepContext]
 DRIFT: Mapping[str, Any] = {"distance": "psi", "at_least": 0.2, "share": 0.5}
-
-
-def day(month: int, day: int = 1) -> datetime:
-    return datetime(2013, month, day, tzinfo=UTC)
-
-
-def rows(start: datetime, days: int, *, shift: float = 0.0, turned: bool = False, seed: int = 0) -> pl.DataFrame:
-    """Ten rows a day. `late` follows from `wind`, or its opposite if `turned`; `shift` moves the wind."""
-    rng = np.random.default_rng(seed)
-    n = days * 10
-    wind = rng.normal(size=n)
-    late = (wind + rng.normal(scale=0.5, size=n) > 0).astype(int)
-    return pl.DataFrame(
-        {
-            "id": range(n),
-            "time": [start + timedelta(hours=2.4 * i) for i in range(n)],
-            "wind": wind + shift,
-            "carrier": rng.choice(["UA", "AA"], size=n),
-            "late": 1 - late if turned else late,
-        }
-    )
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state folder whose MLflow has two versions: 1 follows the wind, 2 says the opposite."""
-    from sklearn.compose import make_column_transformer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    root = tmp_path_factory.mktemp("template")
-    project = Project(root=root, state=root / ".tidemill")
-    mlflow = open_mlflow(NoConnections(), project)
-    reference = root / "reference.json"
-    for turned in (False, True):
-        train = rows(day(1), 60, turned=turned)
-        profile(train).write(reference)
-        model = make_pipeline(make_column_transformer(("passthrough", ["wind"])), LogisticRegression())
-        model.fit(train.drop("late").to_pandas(), train["late"].to_numpy())
-        pickled = root / "model.pkl"
-        pickled.write_bytes(pickle.dumps(model))
-        run = mlflow.start_or_resume_run(
-            experiment=MODEL, name="r", dag_id=MODEL, dag_run=f"run{turned}", same={}, tags={}
-        )
-        uri = mlflow.log_model(
-            run.run_id, pickled, sample=train.drop("late").head(20).to_pandas(), classification=True, classes=[0, 1]
-        )
-        mlflow.log_artifact(run.run_id, reference, "tidemill")
-        mlflow.register(MODEL, run.run_id, uri, {})
-    return project.state
 
 
 Watch = Callable[..., MonitorReport]
@@ -96,10 +42,7 @@ def watch(make_context: Make, project: Project, template: Path) -> Watch:
         **settings: Any,
     ) -> MonitorReport:
         start, end = start or day(4), end or day(5)
-        if not project.state.exists():
-            shutil.copytree(template, project.state)
-            for path in project.state.rglob("mlflow.db"):
-                _move_artifacts(path, template, project.state)
+        copied(template, project.state)
         if source is not None:
             source.write_parquet(project.path("include/rows.parquet"))
         settings = {"drift": DRIFT, "min_rows": 50, **settings}
@@ -123,18 +66,6 @@ def watch(make_context: Make, project: Project, template: Path) -> Watch:
     return judged
 
 
-def _move_artifacts(database: Path, old: Path, new: Path) -> None:
-    """MLflow keeps absolute addresses: point the copied store at its own copied files."""
-    import sqlite3
-
-    columns = {"experiments": "artifact_location", "runs": "artifact_uri", "logged_models": "artifact_location",
-               "model_versions": "storage_location"}  # fmt: skip
-    with sqlite3.connect(database) as connection:
-        for table, column in columns.items():
-            connection.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(old), str(new)))
-    connection.close()
-
-
 class TestWindow:
     def test_only_rows_of_the_interval_are_judged(self, watch: Watch) -> None:
         source = pl.concat([rows(day(3), 31, shift=9), rows(day(4), 30), rows(day(5), 31, shift=9)])
@@ -145,7 +76,7 @@ class TestWindow:
     def test_without_an_interval_the_specs_window_before_as_of(self, make_context: Make) -> None:
         ctx = make_context("monitor", as_of=day(5), cause="manual", monitor={"window": "1 month", "drift": DRIFT})
         assert ctx.spec.monitor is not None
-        assert monitor.window_of(ctx, ctx.spec.monitor) == (day(4), day(5))
+        assert window_of(ctx, ctx.spec.monitor) == (day(4), day(5))
 
     @pytest.mark.parametrize(("as_of", "start"), [(day(5), day(4)), (day(5, 11), day(4, 11))])
     def test_without_either_as_long_as_the_schedules_last_interval(
@@ -153,7 +84,7 @@ class TestWindow:
     ) -> None:
         ctx = make_context("monitor", as_of=as_of, cause="manual", monitor={"schedule": "monthly", "drift": DRIFT})
         assert ctx.spec.monitor is not None
-        assert monitor.window_of(ctx, ctx.spec.monitor) == (start, as_of)
+        assert window_of(ctx, ctx.spec.monitor) == (start, as_of)
 
     def test_no_rows_are_a_report_that_says_so(self, watch: Watch) -> None:
         found = watch(rows(day(1), 30), {"1": day(3)})

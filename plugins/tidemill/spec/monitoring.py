@@ -15,6 +15,11 @@ Distance = Literal["psi", "js", "wasserstein", "ks", "hellinger", "linf", "chi2"
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Columns = Annotated[list[str], Field(min_length=1)]
 
+PREDICTED = ("prediction", "model_version", "data_version", "as_of")
+"""The columns that the log of predictions adds to those of the source, besides those of probabilities."""
+PROBABILITY = "probability_"
+"""What the names of the log's columns of probabilities begin with; the class follows."""
+
 
 class Score(Section):
     """The model in force over new rows, in a DAG of its own; what it predicted is kept as a log."""

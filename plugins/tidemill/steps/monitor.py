@@ -15,8 +15,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tidemill.ledger.views import DRIFT, champion, previous_champion
-from tidemill.plan.compile import cron_of
-from tidemill.plan.schedule import is_tick, previous_tick
 from tidemill.records import MonitorReport, Performance
 from tidemill.spec.models import Evaluate
 from tidemill.spec.monitoring import Bound, Monitor
@@ -24,6 +22,7 @@ from tidemill.spec.units import format_instant
 from tidemill.steps import new_data
 from tidemill.steps.context import StepContext, StepError
 from tidemill.steps.ledger_io import record
+from tidemill.steps.window import window_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -66,23 +65,6 @@ def run(ctx: StepContext) -> MonitorReport:
         format_instant(start), format_instant(end), report.version, "; ".join(report.why),
     )  # fmt: skip
     return report
-
-
-def window_of(ctx: StepContext, settings: Monitor) -> tuple[datetime, datetime]:
-    """The judged window of this run: [start, end).
-
-    Without a data interval and without ``monitor.window`` (a run by hand of a scheduled monitor) it is as long as
-    the schedule's last interval.
-    """
-    as_of = ctx.as_of
-    if as_of.interval_start is not None and as_of.interval_end is not None:
-        return as_of.interval_start, as_of.interval_end
-    if settings.window is None:
-        schedule = cron_of(settings.schedule)
-        assert schedule is not None  # the spec's checks ask for one of both
-        last = as_of.instant if is_tick(*schedule, as_of.instant) else previous_tick(*schedule, as_of.instant)
-        return as_of.instant - (last - previous_tick(*schedule, last)), as_of.instant
-    return settings.window.before(as_of.instant), as_of.instant
 
 
 def _judge(

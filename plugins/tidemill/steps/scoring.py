@@ -188,7 +188,7 @@ def _classified(predictor: Predictor, rows: Any, target: pl.Series, metrics: Seq
     import polars as pl
 
     here = classes_of(target)
-    classes = _in_order(predictor.classes if predictor.classes is not None else here)
+    classes = in_order(predictor.classes if predictor.classes is not None else here)
     strange = [c for c in here if c not in classes]
     unknown = f"{predictor.name} does not know the class {strange[0]!r}" if strange else None
     every = [*classes, *strange]
@@ -249,7 +249,8 @@ def _array(values: Any) -> np.ndarray[Any, Any]:
     return np.asarray(values, dtype=np.intp)
 
 
-def _in_order(classes: Sequence[Label]) -> list[Label]:
+def in_order(classes: Sequence[Label]) -> list[Label]:
+    """Classes as metrics and logs have them: sorted, by their texts if they are of several types."""
     try:
         return sorted(classes)
     except TypeError:

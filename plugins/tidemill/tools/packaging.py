@@ -91,7 +91,9 @@ def load(folder: Path, *, name: str, root: Path, keep: Any = None) -> Predictor:
     except Exception as e:
         raise StepError(f"{name} could not be loaded: {type(e).__name__}: {e}") from e
     known: Mapping[str, Any] = header.metadata or {}
-    return Predictor(model, name=name, classes=known.get("classes"), keep=keep)
+    inputs = header.signature.inputs if header.signature is not None else None
+    names = inputs.input_names() if inputs is not None and not inputs.is_tensor_spec() else ()
+    return Predictor(model, name=name, classes=known.get("classes"), keep=keep, inputs=[str(name) for name in names])
 
 
 def requirements(modules: set[str]) -> list[str]:

@@ -30,13 +30,21 @@ class Predictor:
         classes: the classes of the target at training; those that the model itself tells (``classes_``) go
             before.
         keep: whatever must live as long as the model (the folder that it was loaded from).
+        inputs: the columns that it was given at training, if that is known.
     """
 
     def __init__(
-        self, model: Any, *, name: str = "the model", classes: Sequence[Label] | None = None, keep: Any = None
+        self,
+        model: Any,
+        *,
+        name: str = "the model",
+        classes: Sequence[Label] | None = None,
+        keep: Any = None,
+        inputs: Sequence[str] = (),
     ) -> None:
         self.model = model
         self.name = name
+        self.inputs = tuple(inputs)
         told = getattr(model, "classes_", None)
         self.classes: list[Label] | None = _plain(told) if _is_flat(told) else _plain(classes)
         self._keep = keep

@@ -89,6 +89,43 @@ def window(
     return rows.sort(column, *order, maintain_order=True)
 
 
+def batches(
+    path: Path,
+    column: str,
+    start: datetime,
+    end: datetime,
+    rows: int,
+    *,
+    require_columns: Sequence[str] = (),
+    leave_out: Sequence[str] = (),
+) -> Iterator[pl.DataFrame]:
+    """The rows with `start` <= `column` < `end` in the order of the source, `rows` at a time (the last ones fewer).
+
+    Only a few batches are in memory at once. `require_columns` must exist; those to `leave_out` need not.
+
+    Raises:
+        SourceError: as `scan`; a column is missing, or `column` holds no times; the source cannot be read to its end.
+    """
+    import polars as pl
+
+    frame = scan(path)
+    require(path, frame.collect_schema().names(), [column, *require_columns])
+    time, zone = _time(path, frame, column)
+    inside = frame.filter(time >= _bound(start, zone), time < _bound(end, zone)).drop(leave_out, strict=False)
+    kept: list[pl.DataFrame] = []
+    height = 0
+    with _readable(path):
+        for chunk in inside.collect_batches(chunk_size=rows, maintain_order=True):
+            kept.append(chunk)
+            height += chunk.height
+            while height >= rows:  # Polars promises no sizes
+                whole = pl.concat(kept)
+                yield whole.head(rows)
+                kept, height = [whole.slice(rows)], height - rows
+    if height:
+        yield pl.concat(kept)
+
+
 def count_rows(path: Path, column: str, start: datetime, end: datetime) -> int:
     """How many rows have `start` <= `column` < `end`; none is an answer here. Reads that column only.
 
