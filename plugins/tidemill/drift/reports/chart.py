@@ -34,9 +34,9 @@ def draw(picture: Picture, name: str) -> str:
 def _words(picture: Picture, name: str) -> str:
     """The picture for those who do not see it: the bars that differ most."""
     bars = picture.bars if isinstance(picture, Categories) else (*_bins(picture), *picture.aside)
-    most = sorted(bars, key=lambda bar: -abs(bar.difference))[:3]
+    most = sorted((bar for bar in bars if abs(bar.difference) > 1e-3), key=lambda bar: -abs(bar.difference))[:3]
     told = "; ".join(f"{bar.label}: {percent(bar.reference)}, now {percent(bar.current)}" for bar in most)
-    return f"{name}: reference and current rows. Largest differences: {told}" if told else f"{name}: no rows"
+    return f"{name}: reference and current rows. {f'Largest differences: {told}' if told else 'No difference to see'}"
 
 
 def _bins(histogram: Histogram) -> Iterator[Bar]:
