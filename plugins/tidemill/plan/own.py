@@ -60,7 +60,7 @@ def names_used(value: Any, path: Path) -> Iterator[tuple[Reference, Path, str]]:
     """The references in a value and its parts, each with its place and the text that holds it."""
     if isinstance(value, str):
         yield from ((reference, path, value) for reference in references(value))
-    elif isinstance(value, Mapping):
+    elif isinstance(value, dict):
         for key, item in value.items():
             yield from names_used(item, (*path, key))
     elif isinstance(value, list):

@@ -9,7 +9,7 @@ from tidemill.spec.document import Path
 
 HINT = "remove it; see docs/language.md for what this version reads"
 
-_KEYS = {
+_KEYS: dict[tuple[str, ...], str] = {
     ("deploy",): "deployment",
     ("budget",): "budgets",
     ("search",): "hyperparameter search",
@@ -29,7 +29,7 @@ _KEYS = {
     ("train", "resources", "count"): "several machines",
     ("train", "resources", "spot"): "spot machines",
 }
-_VALUES = {
+_VALUES: dict[tuple[str, ...], set[str]] = {
     ("platform", "provider"): {"aws", "gcp", "azure", "kubernetes"},
     ("data", "version"): {"delta", "object-store"},
     ("train", "track"): {"wandb", "comet", "neptune", "sagemaker", "vertex", "azureml"},

@@ -315,7 +315,7 @@ def _unusable(sources: Sources, value: Any, path: Path) -> Iterator[SpecError]:
         data = is_free(path) or path[:1] == ("access_control",) or not _DATA.isdisjoint(path)
         if data and not math.isfinite(value):
             yield sources.error(path, "expected a finite number", "leave it out, and let the code know what that means")
-    elif isinstance(value, Mapping):
+    elif isinstance(value, dict):
         for key, below in value.items():
             yield from _unusable(sources, below, (*path, key))
     elif isinstance(value, list):

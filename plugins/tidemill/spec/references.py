@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tidemill.spec.document import Path, Place
 from tidemill.spec.errors import MAX_ERRORS, SpecError, dotted, suggest
@@ -27,26 +27,47 @@ class Budget:
     def __init__(self) -> None:
         self._nodes = MAX_NODES
         self._characters = MAX_BYTES
+        self._known: dict[int, tuple[Any, Size]] = {}
+
+    def size(self, value: Any) -> Size:
+        """The size of a value, which is measured once however often it is named."""
+        if not isinstance(value, dict | list):
+            return size_of(value)
+        found = self._known.get(id(value))
+        if found is None:
+            found = self._known[id(value)] = value, size_of(value)  # kept with it: its id stays its own
+        return found[1]
 
     def allows(self, value: Any) -> bool:
         """Whether a value may be added; it is counted."""
-        nodes, characters = size_of(value)
-        self._nodes -= nodes
-        self._characters -= characters
+        size = self.size(value)
+        self._nodes -= size.nodes
+        self._characters -= size.characters
         return self._nodes >= 0 and self._characters >= 0
 
 
-def size_of(value: Any) -> tuple[int, int]:
-    """Values, and characters of text, in a value."""
+class Size(NamedTuple):
+    """Values and characters of text in a value, and how deep it nests."""
+
+    nodes: int
+    characters: int
+    height: int
+
+
+def size_of(value: Any) -> Size:
+    """The size of a value of a document."""
     if isinstance(value, str):
-        return 1, len(value)
-    nodes, characters = 1, 0
-    for below in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
+        return Size(1, len(value), 0)
+    # `dict` and not `Mapping`, which costs several times more to ask for, of each of a hundred thousand values.
+    if not isinstance(value, dict | list):
+        return Size(1, 0, 0)
+    nodes, characters, height = 1, 0, 0
+    for below in value.values() if isinstance(value, dict) else value:
         more = size_of(below)
-        nodes, characters = nodes + more[0], characters + more[1]
-    if isinstance(value, Mapping):
+        nodes, characters, height = nodes + more[0], characters + more[1], max(height, more[2])
+    if isinstance(value, dict):
         characters += sum(map(len, value))
-    return nodes, characters
+    return Size(nodes, characters, height + 1)
 
 
 class References:
@@ -90,7 +111,7 @@ class References:
             if found is None:
                 return text
             scope, at, value = found
-            if len(path) + _height(value) > MAX_DEPTH:
+            if len(path) + self._budget.size(value).height > MAX_DEPTH:
                 self._error(path, f"{whole[0]} nests more than {MAX_DEPTH} deep here", "write it flatter")
                 return text
             self._grafts[path] = Graft(whole[0], scope, at, whole=True)
@@ -186,9 +207,3 @@ def _within(lines: list[str], mark: Place, text: str) -> Place:
     """The place of a text that stands at or behind another place on its line; that place if it is not there."""
     at = lines[mark[0] - 1].find(text, mark[1] - 1)
     return (mark[0], at + 1, len(text)) if at >= 0 else mark
-
-
-def _height(value: Any) -> int:
-    if isinstance(value, Mapping | list):
-        return 1 + max(map(_height, value.values() if isinstance(value, Mapping) else value), default=0)
-    return 0

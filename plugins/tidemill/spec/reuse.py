@@ -217,8 +217,8 @@ class Reuse:
 
     def _count(self, layers: tuple[Layer, ...]) -> None:
         for layer in layers:
-            nodes, characters = size_of(layer.value)
-            self._left -= 16 * nodes + characters
+            size = size_of(layer.value)
+            self._left -= 16 * size.nodes + size.characters
         if self._left < 0:
             message = "the pipelines of this matrix are too large together"
             raise SpecErrors([self.at_matrix(message, "split it into several files")])
