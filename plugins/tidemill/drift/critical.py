@@ -1,4 +1,4 @@
-"""What chance alone does to a distance: p-values, critical values, and the false discovery rate over many columns.
+"""What chance alone does to a distance: critical values, and the false discovery rate over many columns.
 
 All of it is for two independent samples, of n and m rows, of the same distribution.
 
@@ -31,13 +31,8 @@ expectation of convex functions of Gaussian vectors", 1994): an upper bound of t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-FEW_EXPECTED = 5.0
-"""Categories of which fewer are expected in either sample are tested as one: below, χ² is no approximation of the
-statistic's distribution (W. G. Cochran, "Some methods for strengthening the common χ² tests", Biometrics 10, 1954)."""
 
 
 @dataclass(frozen=True)
@@ -137,68 +132,6 @@ def _normal_quantile(probability: float) -> float:
     return float(ndtri(probability))
 
 
-def ks_p_value(statistic: float, n: int, m: int) -> float:
-    """How often two samples of one continuous distribution are as far apart as ``statistic``, or farther."""
-    from scipy.special import kolmogorov
-
-    return float(kolmogorov(math.sqrt(n * m / (n + m)) * statistic))
-
-
-def chi2_p_value(reference: Sequence[float], current: Sequence[float]) -> float | None:
-    """Pearson's χ² test that two lists of counts, of the same categories in the same order, are of one distribution.
-
-    Categories of which either side would expect fewer than ``FEW_EXPECTED`` are tested as one. ``None`` where a
-    side is empty; 1 where only one category is left.
-
-    Raises:
-        ValueError: the lists are of different length.
-    """
-    import numpy as np
-    from scipy.special import chdtrc
-
-    counts = np.array([reference, current], dtype=np.float64) if len(reference) == len(current) else None
-    if counts is None:
-        raise ValueError(f"{len(reference)} and {len(current)} counts")
-    totals = counts.sum(axis=1)
-    if not totals.all():
-        return None
-    both = counts.sum(axis=0)
-    rare = both * totals.min() / totals.sum() < FEW_EXPECTED
-    table = np.column_stack([counts[:, ~rare], counts[:, rare].sum(axis=1)]) if rare.any() else counts
-    table = table[:, table.sum(axis=0) > 0]
-    if table.shape[1] < 2:
-        return 1.0
-    expected = np.outer(totals, table.sum(axis=0)) / totals.sum()
-    statistic = float(((table - expected) ** 2 / expected).sum())
-    return float(chdtrc(table.shape[1] - 1, statistic))
-
-
-def share_p_value(reference: int, n: int, current: int, m: int) -> float:
-    """Whether two shares, ``reference`` of n rows and ``current`` of m, differ: Fisher's exact test where few are
-    expected, else χ². 1 where a side has no rows."""
-    if not n or not m:
-        return 1.0
-    both = reference + current
-    if min(both, n + m - both) * min(n, m) / (n + m) >= FEW_EXPECTED:
-        return chi2_p_value([reference, n - reference], [current, m - current]) or 0.0
-    return _fisher(reference, n, current, m)
-
-
-def _fisher(a: int, n: int, b: int, m: int) -> float:
-    """Fisher's exact test, two-sided as is customary: the sum over all tables that are not likelier than this."""
-    import numpy as np
-    from scipy.special import gammaln
-
-    def log_choose(of: Any, k: Any) -> Any:
-        return gammaln(of + 1) - gammaln(k + 1) - gammaln(of - k + 1)
-
-    possible = np.arange(max(0, a + b - m), min(n, a + b) + 1)
-    likely = log_choose(n, possible) + log_choose(m, a + b - possible)
-    at_hand = likely[a - possible[0]]
-    weights = np.exp(likely - likely.max())
-    return float(min(1.0, weights[likely <= at_hand + 1e-7].sum() / weights.sum()))
-
-
 def significant(p_values: Mapping[str, float | None], alpha: float) -> dict[str, bool]:
     """Which of the p-values are discoveries when at most the share ``alpha`` of all discoveries may be false.
 
@@ -212,9 +145,3 @@ def significant(p_values: Mapping[str, float | None], alpha: float) -> dict[str,
         if p <= alpha * rank / len(known):
             bound = p
     return {name: p is not None and p <= bound for name, p in p_values.items()}
-
-
-def any_of(p_values: Iterable[float | None]) -> float | None:
-    """One p-value for several tests of one column: Bonferroni's, the smallest times their number."""
-    known = [p for p in p_values if p is not None]
-    return min(1.0, min(known) * len(known)) if known else None

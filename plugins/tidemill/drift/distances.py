@@ -361,26 +361,56 @@ def _as_categories(sketch: ColumnSketch) -> CategoricalSketch:
 
 
 def two_sample(before: Shares, now: Shares) -> float | None:
-    """The p-value of the χ² test of homogeneity of two samples' rows by bin; None if there is one bin only.
+    """The p-value of "the rows by bin are of one distribution"; None if there is one bin only.
 
-    Bins of which the smaller sample expects fewer than ``MIN_EXPECTED`` rows are pooled. The statistic is that of
-    the 2 × B table, written for two samples as in Press et al., "Numerical Recipes", §14.3.
+    Bins of which the smaller sample expects fewer than ``MIN_EXPECTED`` rows are pooled; the others are compared by
+    the χ² test of homogeneity, written for two samples as in Press et al., "Numerical Recipes", §14.3. If even the
+    pool is that small, Fisher's exact test compares it with all others, and the smaller p-value counts twice.
     """
     import numpy as np
-    from scipy.special import chdtrc
 
     n, m = float(before.sum()), float(now.sum())
     if not n or not m:
         return None
-    both = before + now
-    rare = both * min(n, m) / (n + m) < MIN_EXPECTED
-    if np.count_nonzero(rare & (both > 0)) > 1:
-        before = np.append(before[~rare], before[rare].sum())
-        now = np.append(now[~rare], now[rare].sum())
-        both = before + now
-    kept = both > 0
-    if np.count_nonzero(kept) < 2:
+    rare = (before + now) * min(n, m) / (n + m) < MIN_EXPECTED
+    a, b = float(before[rare].sum()), float(now[rare].sum())
+    if (a + b) * min(n, m) / (n + m) >= MIN_EXPECTED:
+        return _homogeneity(np.append(before[~rare], a), np.append(now[~rare], b))
+    common = _homogeneity(before[~rare], now[~rare])
+    if not a + b or rare.all():
+        return common
+    exact = fisher(a, n, b, m)
+    return exact if common is None else min(1.0, 2 * min(common, exact))
+
+
+def _homogeneity(before: Shares, now: Shares) -> float | None:
+    """The χ² test of bins that all have rows; None if there is but one, or a side has none."""
+    import numpy as np
+    from scipy.special import chdtrc
+
+    n, m = float(before.sum()), float(now.sum())
+    if len(before) < 2 or not n or not m:
         return None
-    a, b = before[kept], now[kept]
-    statistic = float(np.sum((math.sqrt(m / n) * a - math.sqrt(n / m) * b) ** 2 / both[kept]))
-    return float(chdtrc(len(a) - 1, statistic))
+    statistic = float(np.sum((math.sqrt(m / n) * before - math.sqrt(n / m) * now) ** 2 / (before + now)))
+    return float(chdtrc(len(before) - 1, statistic))
+
+
+def fisher(a: float, n: float, b: float, m: float) -> float:
+    """The p-value of Fisher's exact test that a of n rows and b of m are of one share; two-sided as is customary, by
+    the sum over all tables that are not likelier than this one.
+
+    R. A. Fisher, "On the interpretation of χ² from contingency tables", Journal of the Royal Statistical Society 85,
+    1922.
+    """
+    import numpy as np
+    from scipy.special import gammaln
+
+    def log_choose(of: float, k: Shares) -> Shares:
+        found: Shares = gammaln(of + 1) - gammaln(k + 1) - gammaln(of - k + 1)
+        return found
+
+    possible = np.arange(max(0.0, a + b - m), min(n, a + b) + 1)
+    likely = log_choose(n, possible) + log_choose(m, a + b - possible)
+    weights = np.exp(likely - likely.max())
+    at_hand = weights[int(a - possible[0])]
+    return float(min(1.0, weights[weights <= at_hand * (1 + 1e-7)].sum() / weights.sum()))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from tidemill.drift.critical import share_p_value, significant
+from tidemill.drift.critical import significant
 from tidemill.drift.percent import percent
 
 if TYPE_CHECKING:
@@ -56,14 +56,21 @@ def findings(reference: Sketch, current: Sketch) -> list[Finding]:
         for name, column in reference.columns.items()
         if name in current.columns and not retyped(column, current.columns[name])
     }
-    certain = significant(
-        {name: share_p_value(r.nulls, r.rows, c.nulls, c.rows) for name, (r, c) in pairs.items()}, _ALPHA
-    )
+    certain = significant({name: _null_p_value(r, c) for name, (r, c) in pairs.items()}, _ALPHA)
     for name, (r, c) in pairs.items():
         found += _nulls(name, r, c, certain=certain[name])
         found += _values(name, r, c)
         found += _constant(name, r, c)
     return found
+
+
+def _null_p_value(reference: ColumnSketch, current: ColumnSketch) -> float | None:
+    import numpy as np
+
+    from tidemill.drift.distances import two_sample
+
+    sides = ([float(sketch.nulls), float(sketch.present)] for sketch in (reference, current))
+    return two_sample(*map(np.array, sides))
 
 
 def retyped(reference: ColumnSketch, current: ColumnSketch) -> bool:
