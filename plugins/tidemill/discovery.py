@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tidemill.ignored import Ignored
 
 _VERSION_LINE = re.compile(rb"""^(?:\xef\xbb\xbf)?(?:\{\s*)?["']?tidemill["']?[ \t]*:""", re.MULTILINE)
-_SECTION_LINE = re.compile(rb"^(platform|data|train|evaluate|promote|monitor|retrain)[ \t]*:", re.MULTILINE)
+_SECTION_LINE = re.compile(rb"^(platform|data|train|evaluate|promote|score|monitor|retrain)[ \t]*:", re.MULTILINE)
 _ANY_CONTENT = re.compile(rb"^(?![ \t]*(?:#|---|\.\.\.|\r?$))[ \t]*\S", re.MULTILINE)
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")

@@ -27,6 +27,7 @@ _COLOURS = {
     "validate": "#d9ead3",
     "reference": "#d9ead3",
     "promote": "#d0e0f5",
+    "score": "#e6dcf0",
     "register": "#d0e0f5",
 }
 
@@ -93,7 +94,7 @@ class StepOperator(BaseOperator):
         from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
         from tidemill.ledger import LedgerError
-        from tidemill.records import RetrainRequest
+        from tidemill.records import RetrainRequest, Scoring
         from tidemill.steps.context import StepError, StepSkipped
 
         step = import_module(f"tidemill.steps.{self.step}")
@@ -112,7 +113,7 @@ class StepOperator(BaseOperator):
             raise AirflowException(str(error)) from None
         self.said = said(record)
         value: dict[str, Any] = record.to_json()
-        if isinstance(record, RetrainRequest):
+        if isinstance(record, RetrainRequest | Scoring):
             for outlet in self.outlets:
                 context["outlet_events"][outlet].extra = value
         if self.step in _LINKED:

@@ -10,6 +10,7 @@ from tidemill.spec.document import Path
 from tidemill.spec.errors import SpecError
 from tidemill.spec.load import Sources
 from tidemill.spec.models import Spec
+from tidemill.spec.monitoring import PREDICTED
 
 _OF_NUMBERS = ("wasserstein", "ks")
 """The distances that only numbers have."""
@@ -24,6 +25,25 @@ def score(spec: Spec, sources: Sources) -> Iterator[SpecError]:
     for index, column in enumerate(spec.score.columns):
         if spec.data is not None and column in (*spec.data.key, spec.data.window.column):
             yield sources.error((*path, index), "the log has keys and times anyway", "remove it")
+        elif column in PREDICTED:
+            yield sources.error(
+                (*path, index), f'"{column}" is a column of the log itself', "rename that of the source"
+            )
+        elif spec.evaluate is not None and column == spec.evaluate.target:
+            yield sources.error((*path, index), "what is scored needs no target, and keeps none", "remove it")
+    if spec.data is None:
+        return
+    for index, column in enumerate(spec.data.key):
+        if column in PREDICTED:
+            message = f'"{column}" is a column of the log of predictions itself'
+            yield sources.error(("data", "key", index), message, "rename that of the source")
+    if spec.score.output is not None and "://" in spec.score.output:
+        message = "the log is kept in a folder"
+        yield sources.error(("score", "output"), message, "a folder that all workers share, e.g. include/predictions")
+    judged = spec.monitor is not None and (sources.wrote("monitor", "performance") or spec.monitor.compare_previous)
+    if judged and not spec.data.key:
+        message = "nothing says which prediction belongs to which row, and the monitor judges them"
+        yield sources.error(("score",), message, "add `key:` to `data`", key=True)
 
 
 def monitor(spec: Spec, sources: Sources) -> Iterator[SpecError]:
@@ -86,6 +106,12 @@ def _labels(spec: Spec, sources: Sources) -> Iterator[SpecError]:
     if not labels.key and spec.data is not None and not spec.data.key:
         message = "nothing says which label belongs to which row"
         yield sources.error(path, message, "add `key:` here or to `data`", key=True)
+    if spec.score is not None and spec.data is not None:
+        logged = (*spec.data.key, *spec.score.columns)
+        for index, column in enumerate(labels.key):
+            if column not in logged:
+                hint = "name it in score.columns, too"
+                yield sources.error((*path, "key", index), "the log of predictions does not have this column", hint)
     if not sources.wrote("monitor", "performance") and not spec.monitor.compare_previous:
         hint = "add `performance:` to monitor, or remove it"
         yield sources.error(path, "nothing is measured on the labels", hint, key=True)

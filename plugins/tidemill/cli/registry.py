@@ -142,6 +142,11 @@ _SAYS: dict[str, Callable[[Any], str]] = {
     ),
     "approval": lambda b: f"{b.get('answer', '')} by {b.get('by', '')}",
     "rollback": lambda b: f"from version {b['from_version']} to {b['to_version'] or 'none'} by {b['by']}",
+    "scoring": lambda b: (
+        f"version {b['version']}: {b['rows']:,} rows"
+        + (f", {b['unscored']:,} of them without a score" if b["unscored"] else "")
+        + f"; {b['path']}"
+    ),
     "drift": lambda b: (
         "; ".join(b["why"]) or ("nothing to judge" if b["version"] is None else f"version {b['version']}: quiet")
     ),

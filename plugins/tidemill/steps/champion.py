@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from tidemill.ledger import Entry, HeadMoved
-from tidemill.ledger.views import DRIFT, PROMOTION, ROLLBACK, champion, latest_as_of, previous_champion
+from tidemill.ledger.views import DRIFT, PROMOTION, ROLLBACK, SCORING, champion, latest_as_of, previous_champion
 from tidemill.steps.context import StepError
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def rollback(
     """Go back to the previous champion, to a version that was promoted before, or to ``none``; move the alias.
 
     ``as_of`` is the instant from which on it counts; without one how far the model's time has come: the latest
-    ``as_of`` of a promotion, rollback or drift report. Returns the ledger entry, of the kind ``rollback``.
+    ``as_of`` of a promotion, rollback, scoring or drift report. Returns the ledger entry, of the kind ``rollback``.
 
     Raises:
         StepError: there is no champion or none to go back to; ``to`` is in force already or was never
@@ -150,7 +150,7 @@ def _when(entries: Sequence[Entry], as_of: datetime | None) -> datetime:
     standing = latest_as_of(e for e in entries if is_change(e))
     assert standing is not None  # there is a champion
     if as_of is None:
-        return latest_as_of(e for e in entries if is_change(e) or e.kind == DRIFT) or standing
+        return latest_as_of(e for e in entries if is_change(e) or e.kind in (DRIFT, SCORING)) or standing
     if as_of < standing:
         raise StepError(
             f"as_of {as_of.isoformat()} is earlier than the last change of champion, {standing.isoformat()}: a "

@@ -69,7 +69,7 @@ class Dag:
 
     @property
     def kind(self) -> Kind:
-        """``training``, ``monitor`` or ``workflow``."""
+        """``training``, ``score``, ``monitor`` or ``workflow``."""
         return self.plan.kind
 
     @property

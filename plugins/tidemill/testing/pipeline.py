@@ -83,7 +83,7 @@ class Pipeline:
         return tuple(Dag.of(dag, self.plan.file) for dag in self.plan.dags)
 
     def dag(self, kind: Kind | None = None) -> Dag:
-        """The DAG of a kind, ``training``, ``monitor`` or ``workflow``; without one, the first.
+        """The DAG of a kind, ``training``, ``score``, ``monitor`` or ``workflow``; without one, the first.
 
         Raises:
             AssertionError: it has no such DAG.
