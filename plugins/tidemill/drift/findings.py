@@ -182,8 +182,8 @@ def _new_categories(name: str, reference: CategoricalSketch, current: Categorica
     """
     if reference.pooled:
         return
-    counts = current.counts.tolist()
-    new = {category: counts[i] for i, category in enumerate(current.categories) if i >= current.known and counts[i]}
+    known, counts = set(reference.categories), current.counts.tolist()
+    new = {c: n for c, n in zip(current.categories, counts, strict=True) if n and c not in known}
     rows = sum(new.values()) + current.pooled
     if not rows:
         return
