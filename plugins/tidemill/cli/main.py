@@ -185,7 +185,7 @@ def convert(
 @app.command(epilog="Example: tidemill run dags/flight_delays.yaml --as-of 2013-07-01")
 def run(
     file: SpecFile,
-    dag: Annotated[str | None, typer.Option(help="Which of the pipeline's DAGs: training or monitor.")] = None,
+    dag: Annotated[str | None, typer.Option(help="Which of the pipeline's DAGs: training, score or monitor.")] = None,
     param: Annotated[list[str] | None, typer.Option(help="A param of the run, NAME=VALUE; may be repeated.")] = None,
     as_of: Annotated[str | None, typer.Option(help="The instant to stand at, e.g. 2013-07-01.")] = None,
     live: Annotated[bool, typer.Option(help="Use the project's own ledger and registry, not a trial copy.")] = False,
@@ -212,7 +212,7 @@ def run(
     dag_plan = next((d for d in plan.dags if dag in (None, d.kind)), None)
     if dag_plan is None:
         kinds = " or ".join(d.kind for d in plan.dags)
-        hint = "; add a `monitor:` section" if dag == "monitor" and plan.model else f": it has {kinds}"
+        hint = f"; add a `{dag}:` section" if dag in ("monitor", "score") and plan.model else f": it has {kinds}"
         raise UsageProblem(f"{plan.pipeline} has no {dag}{hint}")
     params = command.read_params(param or [], dag_plan)
     answer: command.Answer | None = "Approve" if approve else "Reject" if reject else None
