@@ -1,0 +1,237 @@
+"""The retraining policy under the real scheduler: monitor → event → decision → gate, each reason where people look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from tests.live.conftest import SPEC, Live
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
+
+MONITORED = (
+    SPEC.replace("platform: {provider: local}", "platform: {provider: local, price: 3600 USD}")
+    + """
+monitor:
+  window: 5 d
+  drift: {at_least: 0.2, share: 50%, columns: [first, second]}
+"""
+)
+"""From March on every window of this pipeline has drifted from what its champion has seen."""
+
+POLICY: Mapping[str, str] = {
+    "triggers": "[drift, asset]",
+    "assets": "[orders]",
+    "cooldown": "3 d",
+    "at_most": "3 per month",
+    "budget": "100000 USD per month",
+    "min_rows": "1440",  # so many hours has a month of 30 days, twice; February has fewer
+    "quiet_hours": '[{from: "00:00", to: "24:00", days: [sat]}]',
+    "veto": "[data_quality]",
+    "stop_after": "5",
+}
+
+UPSTREAM = """
+from airflow.sdk import DAG, Asset, Metadata, task
+
+orders = Asset("orders", uri="s3://acme/orders")
+
+with DAG("upstream", schedule=None, params={"as_of": ""}):
+
+    @task(outlets=[orders])
+    def load(params):
+        yield Metadata(orders, {"as_of": params["as_of"]})
+
+    load()
+"""
+
+
+@dataclass
+class Kept:
+    """A pipeline in the live Airflow, and what its policy says."""
+
+    live: Live
+    name: str
+
+    def write(self, *, gate: str = "0.6", **policy: str) -> None:
+        """Put the spec into dags/ and wait until Airflow has it in both of its DAGs."""
+        lines = [f"  {key}: {value}" for key, value in policy.items()]
+        text = MONITORED.replace("at_least: 0.6", f"at_least: {gate}") + "retrain:\n" + "\n".join(lines) + "\n"
+        before = {dag_id: self.live.dag(dag_id) for dag_id in (self.name, f"{self.name}.monitor")}
+        self.live.dag_file(f"{self.name}.yaml", text)
+        for dag_id, dag in before.items():
+            old = dag["doc_md"] if dag else None
+            self.live.wait_for(f"the new {dag_id}", lambda d=dag_id, o=old: (self.live.dag(d) or {}).get("doc_md") != o)
+            self.live.wait_for_dag(dag_id)
+
+    def train(self, as_of: str) -> dict[str, Any]:
+        """A person starts a training; the decision on it."""
+        run = self.live.api.start(self.name, None, {"as_of": as_of})["dag_run_id"]
+        self.live.finish(self.name, run)
+        return self.decision(run)
+
+    def alarm(self, as_of: str) -> dict[str, Any]:
+        """The monitor looks, and its event starts a training run; the decision on that one."""
+        dag_id = f"{self.name}.monitor"
+        run = self.live.api.start(dag_id, None, {"as_of": as_of})["dag_run_id"]
+        tasks = self.live.finish(dag_id, run)
+        assert tasks["request"]["state"] == "success", said(tasks["request"])
+        assert "because of drift" in said(tasks["request"])
+        return self.caused(dag_id, run)
+
+    def caused(self, dag_id: str, run: str) -> dict[str, Any]:
+        """The decision on the training run that another run's event has started, once that has ended."""
+
+        def started() -> list[str]:
+            events = self.live.api.events_of(dag_id, run)
+            return [r["run_id"] for e in events for r in e["created_dagruns"] if r["dag_id"] == self.name]
+
+        (found,) = self.live.wait_for(f"what {run} causes", started)
+        return self.decision(found)
+
+    def event(self, **extra: Any) -> None:
+        """An event for the pipeline's own asset, as anything with access to Airflow's API can send it."""
+        assets = self.live.api._call("GET", "/api/v2/assets", params={"name_pattern": f"{self.name}.retrain"})["assets"]
+        body = {"asset_id": assets[0]["id"], "extra": extra}
+        self.live.api._call("POST", "/api/v2/assets/events", json=body)
+
+    def of_event(self, **extra: Any) -> dict[str, Any]:
+        """The decision on the run that such an event starts."""
+        before = {run["dag_run_id"] for run in self.live.api.runs(self.name)}
+        self.event(**extra)
+
+        def started() -> set[str]:
+            return {run["dag_run_id"] for run in self.live.api.runs(self.name)} - before
+
+        (found,) = self.live.wait_for("a run of the event", started)
+        return self.decision(found)
+
+    def decision(self, run: str) -> dict[str, Any]:
+        """What was decided of a run, when it has ended, as the ledger has it. Whoever looks at Airflow sees as much."""
+        tasks = self.live.finish(self.name, run)
+        with self.live.ledger() as ledger:
+            (entry,) = [e for e in ledger.entries(self.name, kinds={"decision"}) if e.body["dag_run"] == run]
+        decision = dict(entry.body)
+        go = decision["decision"] == "go"
+        assert {name: task["state"] for name, task in tasks.items() if name != "as_of"} == (
+            dict.fromkeys(tasks.keys() - {"as_of"}, "success" if go else "skipped")
+        )
+        shown = said(tasks["retrain"])
+        log = "\n".join(self.live.api.log(self.name, run, "retrain", tasks["retrain"]["try_number"]))
+        kept = self.live.api.xcom(self.name, run, "retrain")
+        for reason in decision["why"]:
+            assert reason in shown
+            assert reason in log
+            assert reason in kept["why"]
+        return decision
+
+    def outcomes(self) -> list[str]:
+        return [p["outcome"] for p in self.live.promotions(self.name)]
+
+
+def said(task: Mapping[str, Any]) -> str:
+    """What stands on a task's page, under *Rendered Templates*."""
+    return str(task["rendered_fields"]["said"])
+
+
+def guards(decision: Mapping[str, Any], verdict: str = "refuse") -> list[str]:
+    """The guards that said so."""
+    return [check["guard"] for check in decision["checks"] if check["verdict"] == verdict]
+
+
+def test_an_alarm_trains_a_new_champion_and_the_next_one_is_held_back(live: Live) -> None:
+    kept = Kept(live, "kept")
+    kept.write(triggers="[drift]", cooldown="7 d")
+    assert kept.train("2020-03-01")["cause"] == "manual"
+    assert live.aliased("kept") == "1"
+
+    asked = kept.alarm("2020-03-10")
+    assert (asked["decision"], asked["cause"], asked["why"][0]) == ("go", "asset", "asked for by drift")
+    assert kept.outcomes() == ["promoted", "promoted"]
+    assert live.aliased("kept") == "2"
+    with live.ledger() as ledger:
+        costs = [e.body for e in ledger.entries("kept", kinds={"cost"})]
+        runs = [e.body for e in ledger.entries("kept", kinds={"run"})]
+    assert [c["seconds"] for c in costs] == [r["seconds"] for r in runs]
+    assert [float(c["amount"]) for c in costs] == pytest.approx([r["seconds"] for r in runs], abs=1e-6)
+
+    refused = kept.alarm("2020-03-11")
+    assert guards(refused) == ["cooldown"]
+    assert "the cooldown of 7 d since the last training, 2020-03-10 (asset, run" in refused["why"][0]
+    assert refused["why"][0].endswith("ends only at 2020-03-17")
+    assert live.aliased("kept") == "2"
+
+
+@pytest.mark.slow
+def test_each_guard_refuses_in_its_turn_and_says_why(live: Live) -> None:
+    live.dag_file("upstream.py", UPSTREAM)
+    guarded = Kept(live, "guarded")
+    guarded.write(**POLICY)
+    live.wait_for_dag("upstream")
+    assert guarded.train("2020-03-01")["decision"] == "go"
+
+    refused: dict[str, dict[str, Any]] = {}
+
+    def refuses(guard: str, ask: Callable[[], dict[str, Any]]) -> str:
+        refused[guard] = ask()
+        assert guards(refused[guard]) == [guard], refused[guard]["why"]
+        return str(refused[guard]["why"][0])
+
+    assert guarded.alarm("2020-03-10")["decision"] == "go"
+    assert "already ended: version 2 was promoted" in refuses("once", lambda: guarded.alarm("2020-03-10"))
+    assert "2020-03-09 is earlier than" in refuses("order", lambda: guarded.alarm("2020-03-09"))
+    assert "ends only at 2020-03-13" in refuses("cooldown", lambda: guarded.alarm("2020-03-11"))
+    assert "is Saturday 2020-03-14 00:00 in UTC" in refuses("quiet_hours", lambda: guarded.alarm("2020-03-14"))
+    broken = {"as_of": "2020-03-16", "reasons": ["drift"], "findings": ["the column second is missing"]}
+    assert "the column second is missing" in refuses("veto", lambda: guarded.of_event(**broken))
+    assert "reasons (none)" in refuses("triggers", lambda: guarded.of_event(as_of="2020-03-16"))
+    assert "1,392 training rows" in refuses("min_rows", lambda: guarded.alarm("2020-04-15"))
+
+    # An asset of somebody else's, known by its name.
+    run = live.api.start("upstream", None, {"as_of": "2020-03-16"})["dag_run_id"]
+    live.finish("upstream", run)
+    asked = guarded.caused("upstream", run)
+    assert (asked["decision"], asked["why"][0]) == ("go", "asked for by asset (orders)")
+    assert guarded.outcomes() == ["promoted"] * 3
+
+    guarded.write(**{**POLICY, "at_most": "2 per month"})
+    assert "2 trainings in the month from 2020-03-01" in refuses("at_most", lambda: guarded.alarm("2020-03-20"))
+    guarded.write(**{**POLICY, "budget": "0.01 USD per month"})
+    assert "the budget is 0.01 USD per month" in refuses("budget", lambda: guarded.alarm("2020-03-20"))
+    by_hand = guarded.train("2020-03-17")
+    assert (by_hand["decision"], guards(by_hand, "warn")) == ("go", ["budget"])
+
+    guarded.write(gate="0.999", **{**POLICY, "stop_after": "1"})
+    assert guarded.alarm("2020-03-20")["decision"] == "go"
+    assert guarded.outcomes()[-1] == "refused"
+    assert "1 challenger in a row refused" in refuses("stop_after", lambda: guarded.alarm("2020-03-24"))
+
+    guarded.write(**{**POLICY, "at_most": "9 per month", "dry_run": "true"})
+    tried = guarded.alarm("2020-03-25")
+    assert (tried["decision"], tried["would"], guards(tried)) == ("no", "go", [])
+    assert len(live.promotions("guarded")) == 5
+
+
+@pytest.mark.slow
+def test_a_noisy_source_of_events_starts_one_training_and_no_two_at_once(live: Live) -> None:
+    noisy = Kept(live, "noisy")
+    noisy.write(triggers="[drift]")
+    noisy.train("2020-03-01")
+    for _ in range(12):
+        noisy.event(as_of="2020-03-10", reasons=["drift"])
+
+    def settled() -> bool:
+        runs = live.api.runs("noisy")
+        return len(runs) > 1 and all(run["state"] == "success" for run in runs)
+
+    live.wait_for("the end of all runs", settled, 300)
+    with live.ledger() as ledger:
+        decisions = [e.body for e in ledger.entries("noisy", kinds={"decision"})]
+    assert [d["decision"] for d in decisions if d["cause"] == "asset"].count("go") == 1
+    assert noisy.outcomes() == ["promoted", "promoted"]
+    spans = sorted((run["start_date"], run["end_date"]) for run in live.api.runs("noisy"))
+    assert all(end <= start for (_, end), (start, _) in pairwise(spans))
