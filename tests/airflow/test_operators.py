@@ -134,14 +134,15 @@ def test_nothing_to_do_is_skipped_and_its_record_kept(operator: Operator) -> Non
     from airflow.sdk.exceptions import AirflowSkipException
 
     def step(ctx: StepContext) -> Any:
-        raise StepSkipped("cooling down", GO)
+        raise StepSkipped("no training: cooling down; spent", no)
 
+    no = Decision(decision="no", cause="asset", why=("cooling down", "spent"))
     given = context()
     task = operator("retrain", step)
-    with pytest.raises(AirflowSkipException, match="cooling down"):
+    with pytest.raises(AirflowSkipException, match="cooling down; spent"):
         task.execute(given)
-    assert given["ti"].pushed == {"return_value": GO.to_json()}
-    assert task.said == "cooling down"
+    assert given["ti"].pushed == {"return_value": no.to_json()}
+    assert task.said == "no training: cooling down\nspent"
 
 
 def test_what_was_decided_is_stored_when_the_task_has_run(operator: Operator) -> None:
@@ -155,7 +156,7 @@ def test_what_was_decided_is_stored_when_the_task_has_run(operator: Operator) ->
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tidemill.airflow.operators._address", lambda ctx, record: None)  # MLflow imports slowly
         task.execute(context())
-    assert task.said == "version 4 refused: roc_auc is 0.5; too slow"
+    assert task.said == "version 4 refused: roc_auc is 0.5\ntoo slow"
     assert not operator("data", lambda ctx: GO).template_fields
 
 

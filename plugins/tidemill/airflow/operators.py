@@ -102,7 +102,7 @@ class StepOperator(BaseOperator):
         try:
             record = step.run(ctx)
         except StepSkipped as skipped:
-            self.said = str(skipped)
+            self.said = (said(skipped.record) if skipped.record else "") or str(skipped)
             if skipped.record is not None:
                 context["ti"].xcom_push("return_value", skipped.record.to_json())
             raise AirflowSkipException(str(skipped)) from None
@@ -170,19 +170,20 @@ class PromoteOperator(StepOperator, SkipMixin):
 
 
 def said(record: Record) -> str:
-    """What a step decided, and why, in a sentence; nothing for a step that decides nothing."""
+    """What a step decided, and why, a reason a line; nothing for a step that decides nothing."""
     from tidemill.records import Decision, MonitorReport, Promotion, RetrainRequest
 
+    newline = "\n"
     if isinstance(record, Decision):
-        from tidemill.steps.retrain import said
+        from tidemill.steps import retrain
 
-        return said(record)
+        return retrain.said(record, joint="\n")
     if isinstance(record, Promotion):
-        return f"version {record.version} {record.outcome}: {'; '.join(record.reasons)}"
+        return f"version {record.version} {record.outcome}: {newline.join(record.reasons)}"
     if isinstance(record, RetrainRequest):
         return f"asked for a training, because of {' and '.join(record.reasons)}"
     if isinstance(record, MonitorReport):
-        return f"alarm: {' and '.join(record.fired) or 'none'}; {'; '.join(record.why)}"
+        return f"alarm: {' and '.join(record.fired) or 'none'}: {newline.join(record.why)}"
     return ""
 
 

@@ -252,7 +252,7 @@ class _Progress:
         self._done += 1
         seconds = f"{time.monotonic() - self._began:6.1f} s"
         self._console.print(f"{self._SIGNS[state]} {task_id.ljust(self._width)} {seconds}", end="  ")
-        self._console.print(said, markup=False, highlight=False)
+        self._console.print(said.replace("\n", "; "), markup=False, highlight=False)
 
     def pause(self) -> None:
         if self._status is not None:

@@ -7,6 +7,7 @@ of two runs at once only one can have the last place in a quota.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from tidemill.ledger import HeadMoved, KeyConflict
@@ -23,11 +24,7 @@ if TYPE_CHECKING:
 
     from tidemill.ledger import Entry, Ledger
 
-_MARKS = {
-    "pass": "for it,",
-    "refuse": "against it,",
-    "warn": "against it, which holds no run back that a person started,",
-}
+_WORDS = {"pass": "let through", "refuse": "refused", "warn": "warned"}
 
 
 def run(ctx: StepContext) -> Decision:
@@ -44,20 +41,22 @@ def run(ctx: StepContext) -> Decision:
             rows = _training_rows(ctx)
             decision = _decide_once(ledger, ctx, rows)
     for check in decision.checks:
-        ctx.log.info("%s %s: %s", _MARKS[check.verdict], check.guard, check.text)
+        level = logging.INFO if check.verdict == "pass" else logging.WARNING
+        ctx.log.log(level, "%s by %s: %s", _WORDS[check.verdict], check.guard, check.text)
+    ctx.log.info("%s", said(decision))
     if decision.decision == "no":
         raise StepSkipped(said(decision), decision)
-    ctx.log.info("%s", said(decision))
     return decision
 
 
-def said(decision: Decision) -> str:
-    """A decision in one sentence, as it stands in the task's log and on its page."""
-    why = "; ".join(decision.why)
+def said(decision: Decision, joint: str = "; ") -> str:
+    """A decision in words, with all its reasons, as it stands in the task's log and on its page."""
     if decision.dry_run:
-        return f"dry run, no training: it would have {'trained' if decision.would == 'go' else 'refused'}: {why}"
-    against = f". Against it: {'; '.join(decision.warnings)}" if decision.warnings else ""
-    return f"no training: {why}" if decision.decision == "no" else f"training: {why}{against}"
+        head = f"dry run, no training: it would have {'trained' if decision.would == 'go' else 'been refused'}: "
+    else:
+        head = "training: " if decision.decision == "go" else "no training: "
+    against = (f"against it, but not holding it back: {text}" for text in decision.warnings)
+    return head + joint.join((*decision.why, *against))
 
 
 def _recorded(ledger: Ledger, ctx: StepContext) -> Decision | None:

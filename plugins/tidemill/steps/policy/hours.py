@@ -69,7 +69,7 @@ def _inside(hours: QuietHours, instant: datetime, began: date) -> str:
     since = "" if began == local.date() else f" that began on {_NAMES[began.weekday()]}"
     return (
         f"as_of {units.format_instant(instant)} is {here}, in the quiet hours from {hours.from_} to "
-        f"{hours.to}{since}; they end at {_text(end(hours, began))}"
+        f"{hours.to}{since}, which end at {_text(end(hours, began))}"
     )
 
 
