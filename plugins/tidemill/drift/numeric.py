@@ -1,0 +1,277 @@
+"""Counting numbers: into the bins of a reference, or collected for a reference of their own.
+
+Values are counted block by block: a block is sorted, the edges are looked up in it, and each bin is a slice. Sorting
+small blocks is several times faster than looking up every value among the edges.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tidemill.drift.edges import Edges, build
+from tidemill.drift.sketch import NumericSketch
+from tidemill.drift.tails import OCTAVES
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.floating[Any]]
+
+BLOCK = 1 << 15
+"""Values sorted at once: they stay in the processor's cache."""
+
+
+@dataclass
+class Moments:
+    """Number, mean and sum of squared deviations, merged by T. F. Chan, G. H. Golub and R. J. LeVeque's formula
+    ("Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", Stanford 1979)."""
+
+    n: int = 0
+    mean: float = 0.0
+    m2: float = 0.0
+
+    def add(self, n: int, mean: float, m2: float) -> None:
+        """Take in another sample's."""
+        if not n:
+            return
+        total = self.n + n
+        delta = mean - self.mean
+        self.mean += delta * (n / total)
+        self.m2 += m2 + delta * delta * (self.n / total) * n
+        self.n = total
+
+
+@dataclass
+class Counter:
+    """Counts values on given edges. ``add`` takes float arrays without nulls; NaN in them counts as null."""
+
+    on: Edges
+    rows: int = 0
+    nulls: int = 0
+    negative: int = 0
+    positive: int = 0
+    minimum: float = math.inf
+    maximum: float = -math.inf
+    moments: Moments = field(default_factory=Moments)
+    octaves: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Set up the bins."""
+        import numpy as np
+
+        bins = len(self.on.edges) + 1
+        self.counts = np.zeros(bins, dtype=np.int64)
+        self.sums = np.zeros(bins, dtype=np.float64)
+        self._edges: dict[Any, Floats] = {np.dtype(np.float64): self.on.edges}
+
+    def add(self, values: Floats, nulls: int = 0) -> None:
+        """Count values, and so many nulls besides."""
+        from tidemill.drift.sorting import sort
+
+        self.rows += len(values) + nulls
+        self.nulls += nulls
+        for start in range(0, len(values), BLOCK):
+            self.add_sorted(sort(values[start : start + BLOCK]))
+
+    def add_sorted(self, values: Floats) -> None:
+        """Count a sorted block whose rows are counted already: first -inf, last +inf and then NaN."""
+        import numpy as np
+
+        if not len(values):
+            return
+        low, high = values[0], values[-1]
+        if not (np.isfinite(low) and np.isfinite(high)):
+            values = self._trim(values)
+            if not len(values):
+                return
+            low, high = values[0], values[-1]
+        self.minimum, self.maximum = min(self.minimum, float(low)), max(self.maximum, float(high))
+        below = np.searchsorted(values, self._native(values.dtype), side="right")
+        counts = np.diff(below, prepend=0, append=len(values))
+        filled = np.flatnonzero(counts)
+        starts = np.concatenate([[0], below])[filled]
+        self.counts += counts
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums = np.add.reduceat(values, starts, dtype=np.float64)
+            self.sums[filled] += sums
+            mean = float(sums.sum()) / len(values)
+            deviations = np.subtract(values, mean, dtype=np.float64)
+            self.moments.add(len(values), mean, float(np.einsum("i,i->", deviations, deviations)))
+        self._count_octaves(values)
+
+    def _trim(self, values: Floats) -> Floats:
+        import numpy as np
+
+        finite = np.array([-np.inf, np.inf, np.nan], dtype=values.dtype)
+        begin = int(np.searchsorted(values, finite[0], side="right"))
+        end, nan = (int(i) for i in np.searchsorted(values, finite[1:], side="left"))
+        self.negative += begin
+        self.positive += nan - end
+        self.nulls += len(values) - nan
+        return values[begin:end]
+
+    def _native(self, dtype: Any) -> Floats:
+        """The edges in the values' type, such that the same values are at most each."""
+        import numpy as np
+
+        edges = self._edges.get(dtype)
+        if edges is None:
+            with np.errstate(over="ignore"):
+                near = self.on.edges.astype(dtype)
+            below = np.nextafter(near, np.array(-np.inf, dtype=dtype))
+            edges = self._edges[dtype] = np.where(near.astype(np.float64) > self.on.edges, below, near)
+        return edges
+
+    def _count_octaves(self, values: Floats) -> None:
+        import numpy as np
+
+        centre = self.on.centre
+        farthest = max(abs(float(values[0]) - centre), abs(float(values[-1]) - centre))
+        if not farthest or math.isinf(farthest):
+            return
+        top = math.frexp(farthest)[1] - 1
+        powers = 2.0 ** np.arange(top, max(top - OCTAVES, -1074), -1)
+        within = np.searchsorted(values, centre + powers, side="left")
+        left = np.searchsorted(values, centre - powers, side="right")
+        found = np.diff(len(values) - within + left, prepend=0)
+        for power in np.flatnonzero(found).tolist():
+            self.octaves[top - power] = self.octaves.get(top - power, 0) + int(found[power])
+
+    def finish(self, dtype: str, **others: Any) -> NumericSketch:
+        """The sketch of what was counted."""
+        finite = self.moments.n
+        return NumericSketch(
+            dtype=dtype,
+            rows=self.rows,
+            nulls=self.nulls,
+            edges=self.on.edges,
+            counts=self.counts,
+            sums=self.sums,
+            deciles=self.on.deciles,
+            minimum=self.minimum + 0.0 if finite else None,
+            maximum=self.maximum + 0.0 if finite else None,
+            mean=self.moments.mean if finite else None,
+            m2=self.moments.m2,
+            negative_infinities=self.negative,
+            positive_infinities=self.positive,
+            centre=self.on.centre,
+            octaves=top_octaves(self.octaves),
+            **others,
+        )
+
+
+def top_octaves(octaves: dict[int, int]) -> dict[int, int]:
+    """The octaves that were counted in every part: so many from the highest down, in this order."""
+    if not octaves:
+        return {}
+    top = max(octaves)
+    return {power: octaves[power] for power in sorted(octaves, reverse=True) if power > top - OCTAVES}
+
+
+class Collector:
+    """Keeps the values of a reference until their quantiles are known: all of them up to ``capacity``, then one of
+    every 2, 4, 8 … rows, drawn at random within each such stretch, so that the sample is spread evenly over the
+    rows and follows no period of theirs."""
+
+    def __init__(self, capacity: int) -> None:
+        """Keep at most so many values, and half of them at least once there are more."""
+        import numpy as np
+
+        self.capacity = capacity
+        self.stride = 1
+        self.rows = self.nulls = self.kept = 0
+        self._parts: list[Floats] = []
+        self._random = np.random.default_rng(20_131_007)
+
+    @property
+    def exact(self) -> bool:
+        """Whether all values were kept."""
+        return self.stride == 1
+
+    def add(self, values: Floats, nulls: int = 0) -> None:
+        """Take in values without nulls, and so many nulls besides; NaN among them counts as null later."""
+        self.rows += len(values) + nulls
+        self.nulls += nulls
+        part = self._thin(values, self.stride)
+        self._parts.append(part)
+        self.kept += len(part)
+        while self.kept > self.capacity:
+            self.stride *= 2
+            self._parts = [self._thin(part, 2) for part in self._parts]
+            self.kept = sum(map(len, self._parts))
+
+    def _thin(self, values: Floats, stride: int) -> Floats:
+        import numpy as np
+
+        if stride == 1 or not len(values):
+            return values
+        starts = np.arange(0, len(values), stride)
+        last = len(values) - starts[-1]
+        chosen = starts + self._random.integers(0, stride, len(starts))
+        if chosen[-1] >= len(values):
+            # The last stretch is shorter: it counts as often as it is long.
+            chosen = chosen[:-1] if self._random.random() * stride >= last else np.minimum(chosen, len(values) - 1)
+        return values[chosen]
+
+    def finish(self, dtype: str, **others: Any) -> tuple[NumericSketch | None, Edges, int]:
+        """The sketch, if all values were kept; the edges; and the number of different values, or an estimate.
+
+        The estimate is M. Charikar et al.'s ("Towards estimation error guarantees for distinct values", PODS 2000).
+        """
+        import numpy as np
+
+        values = np.concatenate(self._parts) if self._parts else np.zeros(0)
+        self._parts = []
+        values.sort()
+        counter = Counter(Edges(np.zeros(0), np.zeros(0, dtype=np.int64), 0.0), rows=self.rows, nulls=self.nulls)
+        finite = counter._trim(values).astype(np.float64, copy=False)
+        on, distinct = build(finite, infinite=counter.negative + counter.positive > 0)
+        if not self.exact:
+            return None, on, self._distinct(finite, distinct)
+        counter = Counter(on, rows=self.rows, nulls=self.nulls)
+        counter.add_sorted(values)
+        return counter.finish(dtype, distinct=distinct, distinct_exact=True, **others), on, distinct
+
+    def _distinct(self, values: NDArray[np.float64], distinct: int) -> int:
+        import numpy as np
+
+        changes = np.concatenate([[True], values[1:] != values[:-1], [True]])
+        once = int(np.count_nonzero(changes[1:] & changes[:-1]))
+        return distinct - once + round(math.sqrt(self.stride) * once)
+
+
+def compacted(sketch: NumericSketch) -> NumericSketch:
+    """The sketch with its inner bins' sums rounded to what is stored: the bin's mean in 1/255 of its width, counted
+    from its upper edge. The outer bins, which have no width, keep theirs."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    if len(sketch.edges) < 2:
+        return replace(sketch, compact=True)
+    positions = mean_positions(sketch.edges, sketch.counts, sketch.sums)
+    sums = sketch.sums.copy()
+    sums[1:-1] = sums_at(sketch.edges, sketch.counts, positions)
+    return replace(sketch, sums=np.asarray(sums), compact=True)
+
+
+def mean_positions(edges: NDArray[np.float64], counts: NDArray[np.int64], sums: NDArray[np.float64]) -> Any:
+    """How far the mean of each inner bin lies below its upper edge, in 1/255 of its width, as bytes."""
+    import numpy as np
+
+    low, high, inner = edges[:-1], edges[1:], counts[1:-1]
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = sums[1:-1] / np.maximum(inner, 1)
+        share = np.where(inner > 0, (high - mean) / (high - low), 0.0)
+    return np.rint(np.clip(np.nan_to_num(share), 0.0, 1.0) * 255).astype(np.uint8)
+
+
+def sums_at(edges: NDArray[np.float64], counts: NDArray[np.int64], positions: Any) -> NDArray[np.float64]:
+    """The sums of the inner bins by their mean's position."""
+    import numpy as np
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray((edges[1:] - (edges[1:] - edges[:-1]) * (positions / 255.0)) * counts[1:-1])
