@@ -176,13 +176,13 @@ def test_each_guard_refuses_in_its_turn_and_says_why(live: Live) -> None:
 
     refused: dict[str, dict[str, Any]] = {}
 
-    def refuses(guard: str, ask: Callable[[], dict[str, Any]]) -> str:
+    def refuses(guard: str, ask: Callable[[], dict[str, Any]], *others: str) -> str:
         refused[guard] = ask()
-        assert guards(refused[guard]) == [guard], refused[guard]["why"]
+        assert guards(refused[guard]) == [guard, *others], refused[guard]["why"]
         return str(refused[guard]["why"][0])
 
     assert guarded.alarm("2020-03-10")["decision"] == "go"
-    assert "already ended: version 2 was promoted" in refuses("once", lambda: guarded.alarm("2020-03-10"))
+    assert "already ended: version 2 was promoted" in refuses("once", lambda: guarded.alarm("2020-03-10"), "cooldown")
     assert "2020-03-09 is earlier than" in refuses("order", lambda: guarded.alarm("2020-03-09"))
     assert "ends only at 2020-03-13" in refuses("cooldown", lambda: guarded.alarm("2020-03-11"))
     assert "is Saturday 2020-03-14 00:00 in UTC" in refuses("quiet_hours", lambda: guarded.alarm("2020-03-14"))
