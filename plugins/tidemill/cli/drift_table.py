@@ -23,7 +23,10 @@ SHOWN_FINDINGS = 20
 _STYLE = {"drifted": "bold red", "changed": "yellow", "stable": "green", "not judged": "dim"}
 _SIGN = {"drifted": "▲", "changed": "●", "stable": "✓", "not judged": "–"}
 _FINDING_STYLE = {"severe": "bold red", "warning": "yellow", "info": "dim"}
+_NAMES = ("psi", "js", "ks", "wasserstein")
 _BAR = 8
+_WIDE, _MEDIUM = 128, 100
+"""Columns of a terminal from which on there is room for the bars, and for the pictures."""
 
 
 def show(report: Report, console: Console) -> None:
@@ -32,7 +35,7 @@ def show(report: Report, console: Console) -> None:
     drifted = sum(c.drifted for c in columns)
     shown = columns[: max(SHOWN, drifted)]
     if shown:
-        console.print(_table(report, shown))
+        console.print(_table(report, shown, console.width))
     if len(columns) > len(shown):
         rest = len(columns) - len(shown)
         console.print(f"and {rest:,} more; --columns, --html and --json show them", style="dim")
@@ -41,17 +44,22 @@ def show(report: Report, console: Console) -> None:
     _verdict(report, console)
 
 
-def _table(report: Report, columns: list[ColumnDrift]) -> Table:
+def _table(report: Report, columns: list[ColumnDrift], width: int) -> Table:
+    """The table, with what fits into the width."""
     from rich.table import Table
     from rich.text import Text
 
     from tidemill.drift.reports.spark import sparks
 
+    bars, pictures = width >= _WIDE, width >= _MEDIUM
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("column", overflow="fold", max_width=40)
-    for head in ("", "reference", "current", "against the bound"):
-        table.add_column(head, no_wrap=True)
-    names = list(dict.fromkeys(["psi", "js", "ks", "wasserstein", *(c.judged_by for c in columns)]))
+    for head, fits in (("", True), ("reference", pictures), ("current", pictures), ("of the bound", bars)):
+        if fits:
+            table.add_column(head, no_wrap=True)
+    deciding = [c.judged_by for c in columns]
+    names = list(dict.fromkeys([*deciding, *_NAMES])) if width < _MEDIUM else list(dict.fromkeys([*_NAMES, *deciding]))
+    names = names[:2] if width < _MEDIUM else names
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("p", justify="right", no_wrap=True)
@@ -62,15 +70,10 @@ def _table(report: Report, columns: list[ColumnDrift]) -> Table:
         distances = [
             Text(distance(getattr(column, name)), style="bold" if name == column.judged_by else "") for name in names
         ]
-        table.add_row(
-            Text(printable(column.name)),
-            Text(f"{_SIGN[state]} {state}", style=_STYLE[state]),
-            Text(before, style="dim"),
-            Text(now),
-            _bar(column, _STYLE[state]),
-            *distances,
-            p_value(column.p_value),
-        )
+        cells = [Text(printable(column.name)), Text(f"{_SIGN[state]} {state}", style=_STYLE[state])]
+        cells += [Text(before, style="dim"), Text(now)] if pictures else []
+        cells += [_bar(column, _STYLE[state])] if bars else []
+        table.add_row(*cells, *distances, p_value(column.p_value))
     return table
 
 

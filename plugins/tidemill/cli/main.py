@@ -10,6 +10,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from tidemill.cli.drift import EXAMPLE as DRIFT_EXAMPLE
+from tidemill.cli.drift import drift
 from tidemill.cli.locate import UsageProblem, folder_here, project_here
 from tidemill.errors import TidemillError
 
@@ -366,33 +368,7 @@ def rollback(
         print(f"{model}: back from version {entry.body['from_version']} to {entry.body['to_version']}")
 
 
-@app.command(epilog="Example: tidemill drift last_month.parquet this_month.parquet")
-def drift(
-    reference: Annotated[Path, typer.Argument(help="The rows to compare with: Parquet or CSV.")],
-    current: Annotated[Path, typer.Argument(help="The rows to judge: Parquet or CSV.")],
-    column: Annotated[list[str] | None, typer.Option(help="Only this column; may be repeated.")] = None,
-    at_least: Annotated[float, typer.Option(help="From this distance on a column has drifted.")] = 0.2,
-    share: Annotated[float, typer.Option(help="Drifted when this share (0 to 1) of the columns has.")] = 0.3,
-    as_json: Json = False,
-) -> None:
-    """Compare two files: the population stability index (PSI) of every column."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from tidemill.cli import drift as command
-
-    found = command.report(reference, current, columns=column or None, at_least=at_least, share=share)
-    if as_json:
-        _print_json(found)
-        return
-    table = Table("column", "kind", "psi", "", "", box=None, header_style="bold")
-    for c in sorted(found["columns"], key=lambda c: -(c["psi"] or 0)):
-        psi = "–" if c["psi"] is None else f"{c['psi']:.4f}"
-        table.add_row(Text(c["name"]), c["kind"], psi, "drifted" if c["drifted"] else "", Text(c["note"]))
-    Console().print(table)
-    drifted = sum(c["drifted"] for c in found["columns"])
-    print(f"\n{drifted} of {len(found['columns'])} columns drifted: {'drift' if found['drifted'] else 'no drift'}")
+app.command(epilog=DRIFT_EXAMPLE)(drift)
 
 
 if __name__ == "__main__":
