@@ -16,7 +16,7 @@ from tidemill.drift.reports.picture import Bar, Categories, Histogram, Picture
 
 WIDTH, HEIGHT = 460, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 10, 12, 26
-_ASIDE = 40
+_ASIDE = 42
 """Width of the place of one bar beside the axis."""
 _ROW, _LABEL = 19, 150
 _LABEL_CHARS = 24

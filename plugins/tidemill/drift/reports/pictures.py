@@ -22,6 +22,7 @@ VALUES = 16
 """A column with no more different numbers is drawn as those."""
 _TAIL = 0.005
 """The share of the rows on either side that may be left off the axis."""
+_UNSEEN = 0.0005
 _SKEWED = 0.05
 """Where the median lies in the first twentieth of the axis, the axis shows nothing: it becomes logarithmic."""
 
@@ -97,21 +98,21 @@ def _numbers(reference: NumericSketch, current: NumericSketch, nulls: list[Bar])
         return Categories((*values, *aside))
     below = _Below(reference), _Below(current)
     low, high, log = _range(*below)
-    whole = reference.dtype.startswith(("int", "uint")) and not log
+    whole = reference.dtype.startswith(("int", "uint", "length")) and not log
     edges = _edges(low, high, log=log, whole=whole)
     if not all(math.isfinite(edge) for edge in edges) or not edges[0] < edges[-1]:
         return Categories(tuple(aside)) if aside else None
-    # Up to an edge between two whole numbers there are those up to the lower one, and no part of the other.
-    known = [[side(math.floor(edge) if whole else edge) for edge in edges] for side in below]
+    # Up to an edge between two whole numbers there are those up to the lower one, and no part of the other; the first
+    # bin holds its lower edge, too, as others do not.
+    at = [math.floor(edge) for edge in edges] if whole else [math.nextafter(edges[0], -math.inf), *edges[1:]]
+    known = [[side(x) for x in at] for side in below]
     shares = [tuple(max(0.0, b - a) for a, b in pairwise(side)) for side in known]
     under, over = [side[0] for side in known], [b.whole - side[-1] for b, side in zip(below, known, strict=True)]
-    from tidemill.drift.reports.numbers import short
-
-    off = []
-    if max(under) > 1e-9:
-        off.append(Bar(f"< {short(edges[0])}", under[0], under[1], special=True))
-    if max(over) > 1e-9:
-        off.append(Bar(f"> {short(edges[-1])}", over[0], over[1], special=True))
+    off = [
+        Bar(label, before, now, special=True)
+        for label, (before, now) in (("lower", under), ("higher", over))
+        if max(before, now) > _UNSEEN
+    ]
     return Histogram(tuple(edges), shares[0], shares[1], (*off, *aside), log=log)
 
 
