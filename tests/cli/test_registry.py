@@ -103,6 +103,16 @@ def test_a_story_is_told_line_by_line(root: Path, told: Callable[[], None], tide
     assert "from version 4 to none by ada" in text
 
 
+def test_of_a_story_only_the_decisions(root: Path, told: Callable[[], None], tidemill: CommandLine) -> None:
+    told()
+    said = tidemill("history", "flights", "--decisions", cwd=root)
+    assert said.code == 0
+    assert "2013-07-01 go, asked for by" in " ".join(said.out.split())
+    assert "registered" not in said.out
+    machine = tidemill("history", "flights", "--decisions", "--json", cwd=root).json
+    assert [d["why"] for d in machine["decisions"]] == [["the schedule"]]
+
+
 def test_a_story_as_json(root: Path, told: Callable[[], None], tidemill: CommandLine) -> None:
     told()
     machine = tidemill("history", "flights", "--json", cwd=root).json

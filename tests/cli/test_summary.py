@@ -14,7 +14,7 @@ from rich.console import Console
 
 from tidemill.cli.summary import render, summarise
 from tidemill.ledger import Ledger, open_ledger
-from tidemill.records import ColumnDrift, Decision, Evaluation, MonitorReport, Performance, Promotion, Scores
+from tidemill.records import ColumnDrift, Cost, Decision, Evaluation, MonitorReport, Performance, Promotion, Scores
 
 
 def at(month: int) -> datetime:
@@ -196,3 +196,23 @@ def test_a_window_that_is_no_month_is_told_by_its_ends(ledger: Ledger) -> None:
     report = MonitorReport(model="m", version="1", start=start, end=end, rows=1, labelled=0)
     Story(ledger).add("drift", 7, "w", report)
     assert "2013-06-03 to 2013-06-10T12:00:00Z" in printed(summarise(ledger.entries("m"), "m"))
+
+
+def test_a_dry_run_is_marked_and_what_trainings_cost_is_added_up(story: Story, ledger: Ledger) -> None:
+    tried = Decision(decision="no", cause="asset", why=("asked for by drift",), dry_run=True, would="go")
+    story.add("decision", 9, "r4", tried)
+    for number, (run, amount) in enumerate([("r1", "1.25"), ("r2", "0.1"), ("r2", "0.2")]):
+        outcome: Any = "failed" if number == 1 else "trained"
+        cost = Cost(training="t", outcome=outcome, seconds=9, price="1 USD per hour", amount=amount, currency="USD")
+        ledger.append("m", "cost", {"dag_id": "m", "dag_run": run, "pipeline": "m", **cost.to_json()}, as_of=at(6))
+    found = summarise(ledger.entries("m"), "m")
+    assert [(t["run"], t["outcome"], t["cost"]) for t in found["trainings"]] == [
+        ("r1", "promoted", [{"amount": "1.25", "currency": "USD"}]),
+        ("r2", "promoted", [{"amount": "0.3", "currency": "USD"}]),
+        ("r3", "not trained", []),
+        ("r4", "dry run", []),
+    ]
+    out = StringIO()
+    render(found, Console(file=out, width=200))
+    assert "would have been trained: asked for by drift" in out.getvalue()
+    assert "They cost 1.55 USD." in out.getvalue()

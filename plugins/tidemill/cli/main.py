@@ -293,6 +293,9 @@ def backtest(
 def history(
     model: Annotated[str, typer.Argument(help="The model's name.")],
     verify: Annotated[bool, typer.Option("--verify", help="Check that the log was not altered.")] = False,
+    decisions: Annotated[
+        bool, typer.Option("--decisions", help="Only the decisions to train or not, with every guard's word.")
+    ] = False,
     alias: Annotated[str, typer.Option(help="The alias whose version carries the log's head.")] = "champion",
     state: State = None,
     as_json: Json = False,
@@ -301,19 +304,24 @@ def history(
     from rich.console import Console
     from rich.table import Table
 
-    from tidemill.cli import registry
+    from tidemill.cli import history_decisions, registry
 
     project = registry.state_project(project_here(), state)
     with registry.ledger_of(project) as ledger:
         entries = registry.entries_of(ledger, model)
         problems = registry.verify(ledger, project, model, alias) if verify else []
+    found = history_decisions.decisions(entries) if decisions else None
     if as_json:
-        _print_json(registry.as_json(model, entries) | ({"problems": problems} if verify else {}))
+        story = registry.as_json(model, entries) if found is None else {"model": model, "decisions": found}
+        _print_json(story | ({"problems": problems} if verify else {}))
     else:
-        table = Table("as_of", "what", "says", box=None, header_style="bold")
-        for entry in entries:
-            table.add_row(*registry.line_of(entry))
-        Console().print(table)
+        if found is None:
+            table = Table("as_of", "what", "says", box=None, header_style="bold")
+            for entry in entries:
+                table.add_row(*registry.line_of(entry))
+            Console().print(table)
+        else:
+            history_decisions.render(found)
         if verify and not problems:
             print(f"\nverified: {len(entries)} entries, unbroken up to {entries[-1].hash[:16]}")
     if problems:

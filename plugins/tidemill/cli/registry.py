@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tidemill.cli import history_decisions
 from tidemill.cli.locate import UsageProblem, place_of
 from tidemill.ledger import Entry, Ledger, LedgerError, open_ledger
 from tidemill.platforms.ports import Connection, Connections
@@ -127,7 +128,7 @@ def _numbers(values: Any) -> str:
 
 
 _SAYS: dict[str, Callable[[Any], str]] = {
-    "decision": lambda b: f"{b['decision']}: {'; '.join(b['why'])}",
+    "decision": history_decisions.line,
     "data_version": lambda b: (
         f"{b['version'][:12]}: {b['train']['rows']:,} rows to learn from, {b['holdout']['rows']:,} held out"
     ),
@@ -135,6 +136,10 @@ _SAYS: dict[str, Callable[[Any], str]] = {
     "evaluation": lambda b: (
         _numbers(b["challenger"]["metrics"])
         + (f"  (champion {b['champion_version']}: {_numbers(b['champion']['metrics'])})" if b["champion"] else "")
+    ),
+    "cost": lambda b: (
+        f"{history_decisions.money([b])} for {b['seconds']:.0f} s at {b['price']}"
+        + (", and no model" if b["outcome"] == "failed" else "")
     ),
     "registered": lambda b: f"version {b['version']}",
     "promotion": lambda b: (

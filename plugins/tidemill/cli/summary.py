@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from tidemill.cli.history_decisions import as_json, costs_by_run, money
 from tidemill.ledger.entry import Entry
 from tidemill.ledger.views import DECISION, DRIFT, EVALUATION, PROMOTION, REGISTERED, champion
 from tidemill.spec.metrics import METRICS
@@ -21,8 +23,8 @@ Summary = dict[str, Any]
 def summarise(entries: Sequence[Entry], model: str) -> Summary:
     """The summary of a model's entries, as JSON; ``docs/cli.md`` describes it.
 
-    ``trainings``: each decision to train or not, with the version and the outcome. ``windows``: each window that
-    the monitor judged. ``worth``: the windows in which a champion and the one before it were scored on the same
+    ``trainings``: each decision to train or not, with the version, the outcome and the cost. ``windows``: each window
+    that the monitor judged. ``worth``: the windows in which a champion and the one before it were scored on the same
     rows; ``gain`` is positive for an improvement, whatever the metric's direction, and ``following`` marks the
     first window after the promotion.
     """
@@ -43,13 +45,14 @@ def _trainings(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     for entry in entries:
         if entry.kind in {DECISION, EVALUATION, REGISTERED, PROMOTION}:
             by_run.setdefault((entry.body.get("dag_id"), entry.body.get("dag_run")), {})[entry.kind] = entry
+    bills = costs_by_run(entries)
     # What happened, in the order of time and then of the ledger.
     first = {key: next(iter(found.values())) for key, found in by_run.items()}
     keys = sorted(by_run, key=lambda key: (_instant(first[key]), first[key].seq))
-    return [_training(key[1], first[key], by_run[key]) for key in keys]
+    return [_training(key[1], first[key], by_run[key], as_json(bills.get(key, {}))) for key in keys]
 
 
-def _training(run: Any, first: Entry, found: Mapping[str, Entry]) -> dict[str, Any]:
+def _training(run: Any, first: Entry, found: Mapping[str, Entry], cost: list[dict[str, str]]) -> dict[str, Any]:
     decision = found[DECISION].body if DECISION in found else {}
     promotion = found[PROMOTION].body if PROMOTION in found else {}
     registered = found[REGISTERED].body if REGISTERED in found else {}
@@ -64,11 +67,21 @@ def _training(run: Any, first: Entry, found: Mapping[str, Entry]) -> dict[str, A
         "reasons": list((decision.get("inputs") or {}).get("reasons") or ()),
         "decision": decision.get("decision"),
         "version": promotion.get("version") or registered.get("version"),
-        "outcome": promotion.get("outcome") or ("unfinished" if go else "not trained"),
+        "outcome": promotion.get("outcome") or _untold(decision),
         "why": list(why),
+        "dry_run": bool(decision.get("dry_run")),
+        "warnings": list(decision.get("warnings") or ()),
+        "cost": cost,
         "metrics": _metrics(found[EVALUATION].body) if EVALUATION in found else {},
         "against": found[EVALUATION].body.get("champion_version") if EVALUATION in found else None,
     }
+
+
+def _untold(decision: Mapping[str, Any]) -> str:
+    """The outcome of a run at whose end no gate has spoken."""
+    if decision.get("decision") != "no":
+        return "unfinished"
+    return "dry run" if decision.get("dry_run") and decision.get("would") == "go" else "not trained"
 
 
 def _metrics(evaluation: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -171,7 +184,13 @@ def _table_of_trainings(summary: Summary) -> Table | None:
     if not summary["trainings"]:
         return None
     table = _table("Trainings: asked for, decided, gated", "as_of", "asked for by", "outcome", "why")
-    colours = {"promoted": "green", "refused": "red", "not trained": "yellow", "superseded": "yellow"}
+    colours = {
+        "promoted": "green",
+        "refused": "red",
+        "not trained": "yellow",
+        "superseded": "yellow",
+        "dry run": "cyan",
+    }
     for t in summary["trainings"]:
         asked = (
             " and ".join(t["reasons"]) or {"scheduled": "schedule", "manual": "hand"}.get(t["cause"], t["cause"]) or ""
@@ -189,7 +208,8 @@ def _why(training: Mapping[str, Any]) -> str:
             f"{name} {_number(m['challenger'])}" + (old.format(_number(m["champion"])) if old else "")
             for name, m in sorted(training["metrics"].items(), key=lambda pair: _order(pair[0]))
         )
-    return "; ".join(training["why"])
+    told = "; ".join(training["why"])
+    return f"would have been trained: {told}" if training["outcome"] == "dry run" else told
 
 
 def _table_of_windows(summary: Summary) -> Table | None:
@@ -241,10 +261,20 @@ def _conclusions(summary: Summary) -> list[str]:
     if counts:
         requests = "1 request" if len(trainings) == 1 else f"{len(trainings)} requests"
         told.append(f"{requests} to train: {', '.join(f'{n} {o}' for o, n in counts.items())}.")
+    bill: dict[str, Decimal] = {}
+    for part in (part for t in trainings for part in t["cost"]):
+        bill[part["currency"]] = bill.get(part["currency"], Decimal(0)) + Decimal(part["amount"])
+    if bill:
+        told.append(f"They cost {money(as_json(bill))}.")
     if windows:
-        drift, performance = (sum(kind in w["fired"] for w in windows) for kind in ("drift", "performance"))
+        fired = {kind: sum(kind in w["fired"] for w in windows) for kind in ("drift", "performance", "new_data")}
         count = "1 window" if len(windows) == 1 else f"{len(windows)} windows"
-        told.append(f"{count} watched: drift fired in {drift}, performance in {performance}.")
+        told_of = [
+            f"{kind} {'fired ' if kind == 'drift' else ''}in {n}"
+            for kind, n in fired.items()
+            if n or kind != "new_data"
+        ]
+        told.append(f"{count} watched: {', '.join(told_of)}.")
     for w in worth:
         if w["following"]:
             gains = ", ".join(
