@@ -143,7 +143,9 @@ def retrain(spec: Spec, sources: Sources) -> Iterator[SpecError]:
     for index, hours in enumerate(retrain.quiet_hours):
         path: Path = ("retrain", "quiet_hours", index)
         yield from check_timezone(hours.timezone, (*path, "timezone"), sources)
-        if hours.from_ == hours.to:
+        if hours.from_ == "24:00":
+            yield sources.error((*path, "from"), "a day is over at 24:00", 'write "00:00", where the next one begins')
+        elif hours.from_ == hours.to:
             yield sources.error(
                 (*path, "to"), "the hours are over when they begin", 'for a whole day: "00:00" to "24:00"'
             )
