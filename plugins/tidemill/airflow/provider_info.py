@@ -14,5 +14,5 @@ def get_provider_info() -> dict[str, Any]:
         "name": "Tidemill",
         "description": "Machine-learning pipelines from YAML specs.",
         "versions": [__version__],
-        "extra-links": ["tidemill.airflow.links.MlflowLink"],
+        "extra-links": ["tidemill.airflow.links.MlflowLink", "tidemill.airflow.links.ReportLink"],
     }
