@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 POINT = 8 * BINS
 """A value that more than n / POINT rows have gets a bin of its own where an edge falls on it."""
-BITS = 3
-"""Edges are rounded to their neighbours' distance divided by two to the power of this."""
+BITS = 5
+"""So many bits has the distance of a rounded edge from the one before it."""
 
 
 class Edges(NamedTuple):
@@ -95,18 +95,22 @@ def _overfull(values: Floats, rounded: Floats, edges: Floats) -> NDArray[np.bool
 
 
 def _rounded(edges: Floats, exact: NDArray[np.bool_]) -> Floats:
-    """The edges, each moved by at most 1/16 of the distance to its nearer neighbour, as numbers are ordered."""
+    """The edges, each moved so that its distance from the one before, as numbers are ordered, has few bits; and by
+    at most 1/16 of its distance to either neighbour."""
     import numpy as np
 
-    order = to_ordered(edges)
-    gaps = np.diff(order)
-    nearer = np.minimum(np.concatenate([gaps[:1], gaps]), np.concatenate([gaps, gaps[-1:]]))
-    shift = np.maximum(np.frexp(nearer.astype(np.float64))[1] - 2 - BITS, 0).astype(np.uint64)
-    one = np.uint64(1)
-    half = np.where(shift > 0, one << np.maximum(shift, one) - one, np.uint64(0))
-    moved = from_ordered(((order + half) >> shift) << shift)
-    keep = exact | ~np.isfinite(moved)
-    return np.where(keep, edges, moved) + 0.0
+    order = to_ordered(edges).tolist()
+    moved = [order[0]]
+    for i, fixed in enumerate(exact.tolist()[1:], 1):
+        step = order[i] - moved[-1]
+        if not fixed:
+            after = order[i + 1] - order[i] if i + 1 < len(order) else step
+            shift = min(step.bit_length() - BITS, after.bit_length() - 4)
+            if shift > 0:
+                step = (step + (1 << shift - 1)) >> shift << shift
+        moved.append(moved[-1] + step)
+    rounded = from_ordered(np.array(moved, dtype=np.uint64))
+    return np.where(np.isfinite(rounded), rounded, edges) + 0.0
 
 
 def to_ordered(values: Floats) -> NDArray[np.uint64]:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
 
+POSITIONS = 63.0
+"""So many steps has the place of a bin's mean within the bin, where a sketch is stored compactly."""
+LARGEST, SMALLEST = 1024, -1074
+"""The exponents of doubles; the distance of two of them may have one more."""
 BLOCK = 1 << 15
 """Values sorted at once: they stay in the processor's cache."""
 
@@ -56,7 +60,6 @@ class Counter:
     minimum: float = math.inf
     maximum: float = -math.inf
     moments: Moments = field(default_factory=Moments)
-    octaves: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Set up the bins."""
@@ -65,6 +68,7 @@ class Counter:
         bins = len(self.on.edges) + 1
         self.counts = np.zeros(bins, dtype=np.int64)
         self.sums = np.zeros(bins, dtype=np.float64)
+        self._octaves = np.zeros(LARGEST - SMALLEST + 1, dtype=np.int64)
         self._edges: dict[Any, Floats] = {np.dtype(np.float64): self.on.edges}
 
     def add(self, values: Floats, nulls: int = 0) -> None:
@@ -133,16 +137,16 @@ class Counter:
         if not farthest or math.isinf(farthest):
             return
         top = math.frexp(farthest)[1] - 1
-        powers = 2.0 ** np.arange(top, max(top - OCTAVES, -1074), -1)
+        powers = 2.0 ** np.arange(top, max(top - OCTAVES, SMALLEST - 1), -1)
         within = np.searchsorted(values, centre + powers, side="left")
         left = np.searchsorted(values, centre - powers, side="right")
-        found = np.diff(len(values) - within + left, prepend=0)
-        for power in np.flatnonzero(found).tolist():
-            self.octaves[top - power] = self.octaves.get(top - power, 0) + int(found[power])
+        first = LARGEST - top
+        self._octaves[first : first + len(powers)] += np.diff(len(values) - within + left, prepend=0)
 
     def finish(self, dtype: str, **others: Any) -> NumericSketch:
         """The sketch of what was counted."""
         finite = self.moments.n
+        octaves, top = top_octaves(self._octaves, LARGEST)
         return NumericSketch(
             dtype=dtype,
             rows=self.rows,
@@ -158,17 +162,23 @@ class Counter:
             negative_infinities=self.negative,
             positive_infinities=self.positive,
             centre=self.on.centre,
-            octaves=top_octaves(self.octaves),
+            octaves=octaves,
+            top=top,
             **others,
         )
 
 
-def top_octaves(octaves: dict[int, int]) -> dict[int, int]:
-    """The octaves that were counted in every part: so many from the highest down, in this order."""
-    if not octaves:
-        return {}
-    top = max(octaves)
-    return {power: octaves[power] for power in sorted(octaves, reverse=True) if power > top - OCTAVES}
+def top_octaves(counts: NDArray[np.int64], largest: int) -> tuple[tuple[int, ...], int]:
+    """Of the values' counts by octave, the first of which is ``largest``: those that were counted in every part, so
+    many from the highest down that has any, and which that is."""
+    import numpy as np
+
+    filled = np.flatnonzero(counts)
+    if not len(filled):
+        return (), 0
+    first = int(filled[0])
+    last = min(int(filled[-1]) + 1, first + OCTAVES)
+    return tuple(counts[first:last].tolist()), largest - first
 
 
 class Collector:
@@ -244,7 +254,7 @@ class Collector:
 
 
 def compacted(sketch: NumericSketch) -> NumericSketch:
-    """The sketch with its inner bins' sums rounded to what is stored: the bin's mean in 1/255 of its width, counted
+    """The sketch with its inner bins' sums rounded to what is stored: the bin's mean in 1/POSITIONS of its width, counted
     from its upper edge. The outer bins, which have no width, keep theirs."""
     from dataclasses import replace
 
@@ -259,14 +269,14 @@ def compacted(sketch: NumericSketch) -> NumericSketch:
 
 
 def mean_positions(edges: NDArray[np.float64], counts: NDArray[np.int64], sums: NDArray[np.float64]) -> Any:
-    """How far the mean of each inner bin lies below its upper edge, in 1/255 of its width, as bytes."""
+    """How far the mean of each inner bin lies below its upper edge, in 1/POSITIONS of its width, as bytes."""
     import numpy as np
 
     low, high, inner = edges[:-1], edges[1:], counts[1:-1]
     with np.errstate(over="ignore", invalid="ignore"):
         mean = sums[1:-1] / np.maximum(inner, 1)
         share = np.where(inner > 0, (high - mean) / (high - low), 0.0)
-    return np.rint(np.clip(np.nan_to_num(share), 0.0, 1.0) * 255).astype(np.uint8)
+    return np.rint(np.clip(np.nan_to_num(share), 0.0, 1.0) * POSITIONS).astype(np.uint8)
 
 
 def sums_at(edges: NDArray[np.float64], counts: NDArray[np.int64], positions: Any) -> NDArray[np.float64]:
@@ -274,4 +284,4 @@ def sums_at(edges: NDArray[np.float64], counts: NDArray[np.int64], positions: An
     import numpy as np
 
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray((edges[1:] - (edges[1:] - edges[:-1]) * (positions / 255.0)) * counts[1:-1])
+        return np.asarray((edges[1:] - (edges[1:] - edges[:-1]) * (positions / POSITIONS)) * counts[1:-1])

@@ -59,9 +59,9 @@ class NumericSketch(ColumnSketch):
     ``counts`` and ``sums`` have one entry more than ``edges``. A value of the reference that holds much of the rows
     has a bin of its own, (nextafter(v, -inf), v]. ``deciles`` are positions in ``edges``: the edges of the bins that
     PSI and its kin are defined on. ``minimum``, ``maximum``, ``mean`` and ``m2`` (the sum of squared deviations from
-    the mean) are of the finite values. ``octaves`` counts the finite values by their distance from ``centre``, about
-    the reference's median: exponent e → how many have 2ᵉ ≤ |x - centre| < 2ᵉ⁺¹, for the forty highest exponents; it
-    tells whether the tails have a mean. ``unparsed`` rows hold text where numbers were expected, ``examples`` of
+    the mean) are of the finite values. ``octaves`` counts the finite values by their distance from ``centre``, the
+    reference's median: entry i those with 2ᵉ ≤ |x - centre| < 2ᵉ⁺¹, e = ``top`` - i, from the farthest down; it tells
+    whether the tails have a mean. ``unparsed`` rows hold text where numbers were expected, ``examples`` of
     which are kept. ``error`` bounds how far a share of rows below an edge may be off: 0 unless sketches of different
     edges were merged. ``compact``: sums are rounded to what ``to_bytes`` stores.
     """
@@ -78,7 +78,8 @@ class NumericSketch(ColumnSketch):
     negative_infinities: int = 0
     positive_infinities: int = 0
     centre: float = 0.0
-    octaves: Mapping[int, int] = field(default_factory=dict)
+    octaves: tuple[int, ...] = ()
+    top: int = 0
     distinct: int | None = None
     distinct_exact: bool = False
     unparsed: int = 0

@@ -8,7 +8,6 @@ their few largest values. The tail index α says which: P(|x| > t) falls as t to
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def without_mean(sketch: NumericSketch) -> bool:
     """
     if sketch.finite < MIN_ROWS:
         return False
-    depths, logs = _quantiles(sketch.octaves, sketch.finite)
+    depths, logs = _quantiles(sketch)
     if len(depths) < 2 or logs[-1] <= logs[0]:
         return False
     index = math.log(depths[0] / depths[-1]) / (logs[-1] - logs[0])
@@ -52,20 +51,20 @@ def without_mean(sketch: NumericSketch) -> bool:
     return True
 
 
-def _quantiles(octaves: Mapping[int, int], rows: int) -> tuple[list[float], list[float]]:
+def _quantiles(sketch: NumericSketch) -> tuple[list[float], list[float]]:
     """How many values lie beyond each cut, and the natural logarithm of the magnitude there."""
     import numpy as np
 
-    if not octaves:
+    if not sketch.octaves:
         return [], []
-    powers = list(range(max(octaves), min(octaves) - 1, -1))
-    beyond = np.cumsum([octaves.get(power, 0) for power in powers])
+    powers = sketch.top - np.arange(len(sketch.octaves))
+    beyond = np.cumsum(sketch.octaves)
     depths = []
-    depth = DEPTH * rows
+    depth = DEPTH * sketch.finite
     while depth >= FEWEST:
         depths.append(depth)
         depth /= 4
     if not depths or beyond[-1] < depths[0]:  # the tail begins below what was counted: most values are the same
         return [], []
-    logs = np.interp(np.log(depths), np.log(beyond), np.array(powers) * math.log(2))
+    logs = np.interp(np.log(depths), np.log(beyond), powers * math.log(2))
     return depths, [float(value) for value in logs]

@@ -1,0 +1,306 @@
+"""Adding up sketches: exactly where they were counted on the same edges, else with a known bound.
+
+Sketches made against one reference have its edges, and its categories first: their counts are added up, and the sum
+is what one pass over all rows gives. Sums and moments are floating-point numbers, so that the last digits of means and
+of Wasserstein distances depend on how the rows were parted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import chain
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from tidemill.drift.errors import DriftError
+from tidemill.drift.numeric import top_octaves
+from tidemill.drift.sketch import (
+    BINS,
+    CATEGORIES,
+    NULL_TYPE,
+    BooleanSketch,
+    CategoricalSketch,
+    ColumnSketch,
+    NumericSketch,
+    OtherSketch,
+    Sketch,
+    TextSketch,
+    TimestampSketch,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+EXAMPLES = 3
+"""So many texts that are no numbers are kept of a column."""
+_One = TypeVar("_One", bound=ColumnSketch)
+
+
+def merge(sketches: Iterable[Sketch]) -> Sketch:
+    """The sketch of all rows together; ``meta`` is that of the first. A column that only some have is null in the
+    rows of the others. Numbers counted on different edges are spread evenly within their bins: ``error`` of the column
+    then bounds how far the share of rows below any number may be off (one bin of each, about 0.4 %).
+
+    Raises:
+        DriftError: there are none, or a column is of different kinds in two of them.
+    """
+    parts = list(sketches)
+    if not parts:
+        raise DriftError("there are no sketches to merge.")
+    if len(parts) == 1:
+        return parts[0]
+    parts = [part for part in parts if part.rows or part.columns] or parts[:1]
+    names = dict.fromkeys(name for part in parts for name in part.columns)
+    columns = {}
+    for name in names:
+        found = [part.columns[name] for part in parts if name in part.columns]
+        absent = 0
+        if len(found) < len(parts):
+            absent = sum(part.rows for part in parts if name not in part.columns)
+        columns[name] = _column(name, found, absent)
+    return Sketch(rows=sum(part.rows for part in parts), columns=columns, meta=parts[0].meta)
+
+
+def _column(name: str, found: Sequence[ColumnSketch], absent: int) -> ColumnSketch:
+    """One column of all sketches; ``absent`` rows of sketches without it are null."""
+    empty: Sequence[ColumnSketch] = ()
+    if len(set(map(type, found))) > 1:
+        empty = [column for column in found if _typeless(column)]
+        found = [column for column in found if not _typeless(column)]
+        kinds = {column.kind: column.dtype for column in found}
+        if len(kinds) > 1:
+            shown = ", ".join(f"{kind} ({dtype})" for kind, dtype in kinds.items())
+            raise DriftError(f'column "{name}" is of different kinds in the sketches to merge: {shown}.')
+    merged = _typed(found)
+    rows, nulls = absent + sum(c.rows for c in empty), absent + sum(c.nulls for c in empty)
+    return replace(merged, rows=merged.rows + rows, nulls=merged.nulls + nulls) if rows else merged
+
+
+def _typeless(column: ColumnSketch) -> bool:
+    return isinstance(column, OtherSketch) and column.dtype == NULL_TYPE
+
+
+def _typed(found: Sequence[ColumnSketch]) -> ColumnSketch:
+    if len(found) == 1:
+        return found[0]
+    both = _totals(found)
+    match found[0]:
+        case NumericSketch():
+            return _numbers(cast(Sequence[NumericSketch], found))
+        case CategoricalSketch():
+            return _categories(cast(Sequence[CategoricalSketch], found))
+        case BooleanSketch():
+            true = sum(column.trues for column in cast(Sequence[BooleanSketch], found))
+            return BooleanSketch(**both, trues=true, falses=both["rows"] - both["nulls"] - true)
+        case TextSketch():
+            texts = cast(Sequence[TextSketch], found)
+            lengths = _numbers([text.lengths for text in texts])
+            return TextSketch(**both, lengths=lengths, distinct=_most(text.distinct for text in texts))
+        case TimestampSketch():
+            times = cast(Sequence[TimestampSketch], found)
+            first = [time.minimum for time in times if time.minimum is not None]
+            last = [time.maximum for time in times if time.maximum is not None]
+            outside = sum(time.outside for time in times)
+            return TimestampSketch(
+                **both, minimum=min(first, default=None), maximum=max(last, default=None), outside=outside
+            )
+        case _:
+            return OtherSketch(**both)
+
+
+def _totals(found: Sequence[ColumnSketch]) -> dict[str, Any]:
+    return {
+        "dtype": found[0].dtype,
+        "rows": sum(map(attrgetter("rows"), found)),
+        "nulls": sum(map(attrgetter("nulls"), found)),
+    }
+
+
+def _most(numbers: Iterable[int | None]) -> int | None:
+    """The number of different values of all is at least that of the one with most."""
+    return max((number for number in numbers if number is not None), default=None)
+
+
+def _numbers(found: Sequence[NumericSketch]) -> NumericSketch:
+    import numpy as np
+
+    first = found[0]
+    same = all(c.edges is first.edges for c in found) or _equal([c.edges for c in found])
+    error = max(map(attrgetter("error"), found))
+    if not same:
+        weights = np.array([column.finite for column in found], dtype=np.float64)
+        widest = np.array([_widest_bin(column) for column in found])
+        error += float(np.average(widest, weights=weights)) if weights.any() else 0.0
+        edges, deciles = _common_edges(found)
+        found = [rebin(column, edges, deciles) for column in found]
+        first = found[0]
+    filled = [column for column in found if column.mean is not None]
+    mean, m2 = _moments(filled)
+    octaves, top = _octaves([column for column in filled if column.octaves])
+    texts = [column for column in found if column.unparsed]
+    return NumericSketch(
+        **_totals(found),
+        edges=first.edges,
+        counts=np.stack([column.counts for column in found]).sum(axis=0),
+        sums=np.stack([column.sums for column in found]).sum(axis=0),
+        deciles=first.deciles,
+        minimum=min((c.minimum for c in filled if c.minimum is not None), default=None),
+        maximum=max((c.maximum for c in filled if c.maximum is not None), default=None),
+        mean=mean,
+        m2=m2,
+        negative_infinities=sum(map(attrgetter("negative_infinities"), found)),
+        positive_infinities=sum(map(attrgetter("positive_infinities"), found)),
+        centre=first.centre,
+        octaves=octaves,
+        top=top,
+        distinct=_most(column.distinct for column in found),
+        unparsed=sum(column.unparsed for column in texts),
+        examples=tuple(dict.fromkeys(text for column in texts for text in column.examples))[:EXAMPLES],
+        error=error,
+    )
+
+
+def _moments(found: Sequence[NumericSketch]) -> tuple[float | None, float]:
+    """The mean of all values, and the sum of their squared deviations from it (Chan, Golub and LeVeque 1979)."""
+    import numpy as np
+
+    if not found:
+        return None, 0.0
+    n, means, m2 = np.array([(c.finite, c.mean, c.m2) for c in found], dtype=np.float64).T
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = float(means[0] + np.sum((means - means[0]) * (n / n.sum())))
+        return mean, float(np.sum(m2) + np.sum(n * (means - mean) ** 2))
+
+
+def _octaves(found: Sequence[NumericSketch]) -> tuple[tuple[int, ...], int]:
+    import numpy as np
+
+    if not found:
+        return (), 0
+    top = max(column.top for column in found)
+    counts = np.zeros(max(top - column.top + len(column.octaves) for column in found), dtype=np.int64)
+    lengths = np.array([len(column.octaves) for column in found])
+    offsets = np.array([top - column.top for column in found])
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    every = np.fromiter(chain.from_iterable(map(attrgetter("octaves"), found)), dtype=np.int64)
+    np.add.at(counts, np.repeat(offsets, lengths) + within, every)
+    return top_octaves(counts, top)
+
+
+def _equal(arrays: Sequence[Floats]) -> bool:
+    import numpy as np
+
+    if len({len(array) for array in arrays}) > 1:
+        return False
+    stacked = np.stack(arrays)
+    return bool((stacked == stacked[0]).all())
+
+
+def _widest_bin(column: NumericSketch) -> float:
+    """The largest share of rows in a bin that is wider than a single number."""
+    import numpy as np
+
+    if not column.finite:
+        return 0.0
+    edges = column.edges
+    wide = np.ones(len(column.counts), dtype=bool)
+    wide[1:-1] = edges[1:] > np.nextafter(edges[:-1], np.inf)
+    return float(column.counts[wide].max(initial=0)) / column.finite
+
+
+def _common_edges(found: Sequence[NumericSketch]) -> tuple[Floats, NDArray[np.int64]]:
+    """Edges for sketches of different ones: where their common distribution function crosses each quantile, and every
+    value that has a bin of its own and many of all rows."""
+    import numpy as np
+
+    every = np.unique(np.concatenate([column.edges for column in found]))
+    if not len(every):
+        return every, np.zeros(0, dtype=np.int64)
+    below = np.sum([_below(column, every) for column in found], axis=0)
+    total = sum(column.finite for column in found)
+    mass = np.diff(below, prepend=0.0)
+    point = np.concatenate([[False], every[1:] <= np.nextafter(every[:-1], np.inf)]) & (mass * 2 * BINS > total)
+    steps = np.arange(1, BINS) / BINS
+    at = np.unique(np.minimum(np.searchsorted(below, steps * total), len(every) - 1))
+    chosen = np.unique(np.concatenate([at, np.flatnonzero(point), np.flatnonzero(point) - 1]))
+    tens = np.minimum(np.searchsorted(below, np.arange(1, 10) / 10 * total), len(every) - 1)
+    return every[chosen], np.unique(np.searchsorted(chosen, tens)).astype(np.int64)
+
+
+def _below(column: NumericSketch, at: Floats) -> Floats:
+    """How many finite values are at most each number, if those of a bin are spread evenly in it."""
+    import numpy as np
+
+    if not column.finite or column.minimum is None or column.maximum is None:
+        return np.zeros(len(at))
+    low = np.nextafter(column.minimum, -np.inf)
+    inner = column.edges[(column.edges > low) & (column.edges < column.maximum)]
+    positions = np.searchsorted(column.edges, inner)
+    edges = np.concatenate([[low], inner, [column.maximum]])
+    total = np.concatenate([[0], np.cumsum(column.counts)[positions], [column.finite]])
+    return np.asarray(np.interp(at, edges, total, left=0.0, right=float(column.finite)))
+
+
+def rebin(column: NumericSketch, edges: Floats, deciles: NDArray[np.int64]) -> NumericSketch:
+    """A sketch as if it had been counted on other edges: its values spread evenly within each of its bins."""
+    import numpy as np
+
+    below = np.rint(_below(column, edges)).astype(np.int64)
+    counts = np.diff(below, prepend=0, append=column.finite)
+    minimum = column.minimum if column.minimum is not None else 0.0
+    maximum = column.maximum if column.maximum is not None else 0.0
+    bounds = np.clip(np.concatenate([[minimum], edges, [maximum]]), minimum, maximum)
+    sums = counts * (bounds[:-1] / 2 + bounds[1:] / 2)
+    off = (column.mean or 0.0) * column.finite - float(sums.sum())
+    if column.finite and np.isfinite(off):  # the mean is known: what spreading got wrong is shared out
+        sums = sums + off * counts / column.finite
+    error = column.error + _widest_bin(column)
+    return replace(column, edges=edges, counts=counts, sums=sums, deciles=deciles, error=error, compact=False)
+
+
+def _categories(found: Sequence[CategoricalSketch]) -> CategoricalSketch:
+    import numpy as np
+
+    known = found[0].known if all(column.known == found[0].known for column in found) else 0
+    base = found[0].categories[:known]
+    if any(column.categories[:known] != base for column in found):
+        known, base = 0, ()
+    first = found[0].categories
+    if all(column.categories is first or column.categories == first for column in found):
+        names, counts = list(first), np.stack([column.counts for column in found]).sum(axis=0)
+    else:
+        others: dict[str, int] = {}
+        for column in found:
+            for name, count in zip(column.categories[known:], column.counts[known:].tolist(), strict=True):
+                others[name] = others.get(name, 0) + count
+        names = [*base, *others]
+        head = np.stack([column.counts[:known] for column in found]).sum(axis=0)
+        counts = np.concatenate([head, np.array(list(others.values()), dtype=np.int64)])
+    rest = sorted(range(known, len(names)), key=lambda i: (-int(counts[i]), names[i]))
+    dropped = rest[CATEGORIES:]
+    order = [*range(known), *rest[:CATEGORIES]]
+    pooled = sum(column.pooled for column in found)
+    exact = not pooled and all(column.distinct_exact for column in found)
+    filled = int(np.count_nonzero(counts))
+    return CategoricalSketch(
+        **_totals(found),
+        categories=tuple(names[i] for i in order),
+        counts=counts[np.array(order, dtype=np.int64)],
+        pooled=pooled + int(counts[np.array(dropped, dtype=np.int64)].sum()),
+        known=known,
+        distinct=filled if exact else _most([filled, *(column.distinct for column in found)]),
+        distinct_exact=exact,
+        undercount=sum(_uncertain(column) for column in found),
+    )
+
+
+def _uncertain(column: CategoricalSketch) -> int:
+    """How many rows of a category that is not kept by name there may be."""
+    if not column.pooled:
+        return column.undercount
+    new = column.counts[column.known :]
+    return max(column.undercount, min(column.pooled, int(new.min()) if len(new) else column.pooled))
