@@ -21,6 +21,7 @@ import struct
 from dataclasses import fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from tidemill.drift.edges import BITS, from_ordered, to_ordered
 from tidemill.drift.errors import DriftError
@@ -51,6 +52,8 @@ _KINDS: dict[str, type[ColumnSketch]] = {
     kind.kind: kind
     for kind in (NumericSketch, CategoricalSketch, BooleanSketch, TextSketch, TimestampSketch, OtherSketch)
 }
+_SHARED: WeakValueDictionary[bytes, Any] = WeakValueDictionary()
+"""Edges that were read and are still in use, by their content."""
 _HEAD = struct.Struct("<8sB16sQ")
 
 
@@ -210,6 +213,19 @@ def _pack_edges(edges: NDArray[np.float64]) -> tuple[Any, Any]:
     return shifts, steps >> shifts.astype(np.uint64)
 
 
+def _unpack_edges(shifts: Any, odd: Any) -> Any:
+    """The edges. Sketches of one reference share them, in memory too: that they are the same is then seen at once."""
+    import numpy as np
+
+    key = shifts.tobytes() + odd.tobytes()
+    edges = _SHARED.get(key)
+    if edges is None:
+        edges = from_ordered(np.cumsum(odd << shifts.astype(np.uint64), dtype=np.uint64))
+        edges.flags.writeable = False
+        _SHARED[key] = edges
+    return edges
+
+
 def _read_column(kind: str, values: dict[str, Any], streams: _Streams) -> ColumnSketch:
     import numpy as np
 
@@ -232,8 +248,7 @@ def _read_numbers(values: dict[str, Any], streams: _Streams) -> NumericSketch:
     import numpy as np
 
     bins, tens = values.pop("bins"), values.pop("tens")
-    steps = streams.take("edges", bins - 1) << streams.take("shifts", bins - 1).astype(np.uint64)
-    edges = from_ordered(np.cumsum(steps, dtype=np.uint64))
+    edges = _unpack_edges(streams.take("shifts", bins - 1), streams.take("edges", bins - 1))
     counts = streams.take("counts", bins).astype(np.int64)
     if values.get("compact") and bins > 2:
         sums = np.empty(bins, dtype=np.float64)

@@ -145,8 +145,8 @@ def _numbers(found: Sequence[NumericSketch]) -> NumericSketch:
     return NumericSketch(
         **_totals(found),
         edges=first.edges,
-        counts=np.stack([column.counts for column in found]).sum(axis=0),
-        sums=np.stack([column.sums for column in found]).sum(axis=0),
+        counts=_sum([column.counts for column in found]),
+        sums=_sum([column.sums for column in found]),
         deciles=first.deciles,
         minimum=min((c.minimum for c in filled if c.minimum is not None), default=None),
         maximum=max((c.maximum for c in filled if c.maximum is not None), default=None),
@@ -189,6 +189,16 @@ def _octaves(found: Sequence[NumericSketch]) -> tuple[tuple[int, ...], int]:
     every = np.fromiter(chain.from_iterable(map(attrgetter("octaves"), found)), dtype=np.int64)
     np.add.at(counts, np.repeat(offsets, lengths) + within, every)
     return top_octaves(counts, top)
+
+
+def _sum(arrays: Sequence[Any]) -> Any:
+    """The sum of arrays of one length, one by one: stacking them would copy all."""
+    import numpy as np
+
+    total = arrays[0].copy()
+    for array in arrays[1:]:
+        np.add(total, array, out=total)
+    return total
 
 
 def _equal(arrays: Sequence[Floats]) -> bool:
@@ -271,14 +281,14 @@ def _categories(found: Sequence[CategoricalSketch]) -> CategoricalSketch:
         known, base = 0, ()
     first = found[0].categories
     if all(column.categories is first or column.categories == first for column in found):
-        names, counts = list(first), np.stack([column.counts for column in found]).sum(axis=0)
+        names, counts = list(first), _sum([column.counts for column in found])
     else:
         others: dict[str, int] = {}
         for column in found:
             for name, count in zip(column.categories[known:], column.counts[known:].tolist(), strict=True):
                 others[name] = others.get(name, 0) + count
         names = [*base, *others]
-        head = np.stack([column.counts[:known] for column in found]).sum(axis=0)
+        head = _sum([column.counts[:known] for column in found])
         counts = np.concatenate([head, np.array(list(others.values()), dtype=np.int64)])
     rest = sorted(range(known, len(names)), key=lambda i: (-int(counts[i]), names[i]))
     dropped = rest[CATEGORIES:]

@@ -233,7 +233,7 @@ class Collector:
         """
         import numpy as np
 
-        values = np.concatenate(self._parts) if self._parts else np.zeros(0)
+        values: Floats = np.concatenate(self._parts) if self._parts else np.zeros(0)
         self._parts = []
         values.sort()
         counter = Counter(Edges(np.zeros(0), np.zeros(0, dtype=np.int64), 0.0), rows=self.rows, nulls=self.nulls)
@@ -254,8 +254,8 @@ class Collector:
 
 
 def compacted(sketch: NumericSketch) -> NumericSketch:
-    """The sketch with its inner bins' sums rounded to what is stored: the bin's mean in 1/POSITIONS of its width, counted
-    from its upper edge. The outer bins, which have no width, keep theirs."""
+    """The sketch with its inner bins' sums rounded to what is stored: a bin's mean in ``POSITIONS`` steps, counted from
+    its upper edge. The outer bins, which have no width, keep theirs."""
     from dataclasses import replace
 
     import numpy as np
@@ -269,7 +269,7 @@ def compacted(sketch: NumericSketch) -> NumericSketch:
 
 
 def mean_positions(edges: NDArray[np.float64], counts: NDArray[np.int64], sums: NDArray[np.float64]) -> Any:
-    """How far the mean of each inner bin lies below its upper edge, in 1/POSITIONS of its width, as bytes."""
+    """How far the mean of each inner bin lies below its upper edge, in ``POSITIONS`` steps of its width, as bytes."""
     import numpy as np
 
     low, high, inner = edges[:-1], edges[1:], counts[1:-1]
