@@ -93,7 +93,7 @@ def test_too_few_rows_are_not_judged(rows: tuple[int, int], said: str) -> None:
 
 
 def test_nothing_to_judge() -> None:
-    assert judge([], ROWS, Rules()).why() == "drift is not judged: none of 0 columns could be compared"
+    assert judge([], ROWS, Rules()).why() == "drift is not judged: the two have no column in common"
     odd = judge([column(psi=None, p=None)], ROWS, Rules())
     assert odd.share_drifted is None
     assert odd.why() == "drift is not judged: none of 1 columns could be compared"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tidemill.drift.distances import fisher, two_sample
+from tidemill.drift.two_sample import fisher, two_sample
 
 
 def p(before: Any, now: Any) -> float | None:

@@ -8,7 +8,7 @@ samples of this size: with enough rows every change is significant, with few row
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +91,7 @@ class Rules:
 class Evidence:
     """What is known of one column: its distances (``None`` where one does not exist; ``notes`` say why, by distance),
     how likely they are without a change, the sizes that decide what chance gives, and what else is to be said.
+    ``chance`` gives the critical value of a distance at a level where bins hold too few rows for approximations.
     ``judged``: it is there to be judged, unlike a time, which moves by nature."""
 
     name: str
@@ -100,6 +101,7 @@ class Evidence:
     sizes: Sizes
     notes: Mapping[str, str] = field(default_factory=dict)
     remarks: Sequence[str] = ()
+    chance: Callable[[str, float], float | None] | None = None
     judged: bool = True
 
 
@@ -215,6 +217,8 @@ def judge(
     ]
     if few:
         notes.append(f"{' and '.join(few)}, at least {rules.min_rows:,} are needed")
+    if not evidence:
+        notes.append("the two have no column in common")
     tested = {e.name: e.p_value for e in evidence if e.judged and not few}
     seen = significant(tested, rules.alpha)
     columns = [_column(e, rules, seen.get(e.name, False), enough=not few) for e in evidence]
@@ -241,9 +245,9 @@ def _column(evidence: Evidence, rules: Rules, is_significant: bool, *, enough: b
     judged = enough and evidence.judged and value is not None and evidence.p_value is not None
     bound: float | None = None
     if evidence.judged and value is not None:
-        by_chance = critical_value(by, evidence.sizes, rules.alpha) if 0 < rules.alpha < 1 else 0.0
-        bound = threshold if by_chance is None else max(threshold, by_chance)
-        if by_chance is not None and by_chance > threshold and judged:
+        by_chance = _by_chance(evidence, by, rules.alpha, exactly=judged and is_significant and value >= threshold)
+        bound = max(threshold, by_chance)
+        if by_chance > threshold and judged:
             fewer = min(evidence.sizes.n, evidence.sizes.m)
             chance = f"{by_chance:.2f} with {evidence.sizes.bins:,} bins and {fewer:,} rows"
             notes.append(f"chance alone gives {by} up to {chance}")
@@ -266,6 +270,16 @@ def _column(evidence: Evidence, rules: Rules, is_significant: bool, *, enough: b
         bound=bound,
         note="; ".join(notes),
     )
+
+
+def _by_chance(evidence: Evidence, distance: str, alpha: float, *, exactly: bool) -> float:
+    """The critical value of a distance; ``exactly``: the column's verdict depends on it."""
+    if not 0 < alpha < 1:
+        return 0.0
+    found = critical_value(distance, evidence.sizes, alpha) or 0.0
+    if exactly and evidence.chance is not None:
+        found = max(found, evidence.chance(distance, alpha) or 0.0)
+    return found
 
 
 def _weights(

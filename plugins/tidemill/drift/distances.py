@@ -17,6 +17,7 @@ from tidemill.drift.sketch import (
     TextSketch,
     TimestampSketch,
 )
+from tidemill.drift.two_sample import MIN_EXPECTED, two_sample
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 EPSILON = 1e-4
 """Shares below this are taken as this where a distance would be infinite without."""
-MIN_EXPECTED = 5.0
-"""Categories of which a sample is expected to hold fewer rows are tested together (Cochran 1954)."""
 NAMES = ("psi", "js", "ks", "wasserstein", "hellinger", "linf", "chi2")
 
 
@@ -70,7 +69,7 @@ def distances(reference: ColumnSketch, current: ColumnSketch) -> Distances:
         case TextSketch(), TextSketch():
             return _numbers(reference.lengths, current.lengths, ("compared by the length of its texts",))
         case _:
-            return _categories(_as_categories(reference), _as_categories(current))
+            return _categories(as_categories(reference), as_categories(current))
 
 
 def shares(reference: ColumnSketch, current: ColumnSketch) -> tuple[tuple[str, ...], Shares, Shares]:
@@ -87,7 +86,7 @@ def shares(reference: ColumnSketch, current: ColumnSketch) -> tuple[tuple[str, .
         _, now = _with_nulls(on_edges(current, reference)[0])
         names = [f"≤ {edge:.4g}" for edge in edges] + ([f"> {edges[-1]:.4g}"] if len(edges) else ["all"])
     else:
-        aligned = _align(_as_categories(reference), _as_categories(current))
+        aligned = align(as_categories(reference), as_categories(current))
         names, before, now = [*aligned.names, "(others)"], aligned.before, aligned.now
     return (*names, "(null)"), before / reference.rows, now / current.rows
 
@@ -201,7 +200,6 @@ def _of_bins(
     floor: bool,
     notes: dict[str, str],
     remarks: tuple[str, ...] = (),
-    largest: float | None = None,
     **others: object,
 ) -> Distances:
     """The distances of shares from the rows in each bin; ``floor``: those at 1e-4 too that would do without."""
@@ -210,12 +208,11 @@ def _of_bins(
     filled = int(np.count_nonzero((before > 0) | (now > 0)))
     q, p = before / before.sum(), now / now.sum()
     q_, p_ = (np.maximum(q, EPSILON), np.maximum(p, EPSILON)) if floor else (q, p)
-    linf = float(np.max(np.abs(p_ - q_)))
     return Distances(
         psi=psi(q, p),
         js=jensen_shannon(q_, p_),
         hellinger=hellinger(q_, p_),
-        linf=linf if largest is None else max(largest, linf),
+        linf=float(np.max(np.abs(p_ - q_))),
         chi2=pearson(q, p),
         bins=filled,
         notes=notes,
@@ -281,44 +278,42 @@ def _split(sketch: NumericSketch) -> Shares:
 
 
 @dataclass(frozen=True)
-class _Aligned:
-    """Rows by category of the reference, then of all others, then of nulls; ``new`` names those that the reference
-    did not have, ``largest`` is the greatest share that one of them has."""
+class Aligned:
+    """Rows by category (``names``: the reference's, then those that it did not have), then those of categories that
+    are not told apart, then nulls."""
 
-    names: list[str]
+    names: tuple[str, ...]
     before: Shares
     now: Shares
-    new: list[str]
-    largest: float
 
 
-def _align(reference: CategoricalSketch, current: CategoricalSketch) -> _Aligned:
+def align(reference: CategoricalSketch, current: CategoricalSketch) -> Aligned:
+    """The rows of both sides by category. A category that may be among the reference's pooled ones is pooled."""
     import numpy as np
 
     known = len(reference.categories)
     if current.categories[:known] == reference.categories:
         kept, rest = current.counts[:known], current.counts[known:]
-        names = list(current.categories[known:])
+        names = current.categories[known:]
     else:
         found = dict(zip(current.categories, current.counts.tolist(), strict=True))
         kept = np.array([found.pop(name, 0) for name in reference.categories], dtype=np.int64)
-        names, rest = list(found), np.array(list(found.values()), dtype=np.int64)
-    others = int(rest.sum()) + current.pooled
-    new = [name for name, count in zip(names, rest.tolist(), strict=True) if count]
-    exact = not reference.pooled
-    return _Aligned(
-        names=list(reference.categories),
-        before=np.concatenate([reference.counts, [reference.pooled, reference.nulls]]).astype(np.float64),
-        now=np.concatenate([kept, [others, current.nulls]]).astype(np.float64),
-        new=new if exact else [],
-        largest=float(rest.max()) / current.rows if exact and len(rest) else 0.0,
+        names, rest = tuple(found), np.array(list(found.values()), dtype=np.int64)
+    pooled = current.pooled
+    if reference.pooled:
+        pooled += int(rest.sum())
+        names, rest = (), rest[:0]
+    return Aligned(
+        names=(*reference.categories, *names),
+        before=np.concatenate([reference.counts, np.zeros(len(rest)), [reference.pooled, reference.nulls]]),
+        now=np.concatenate([kept, rest, [pooled, current.nulls]]).astype(np.float64),
     )
 
 
 def _categories(reference: CategoricalSketch, current: CategoricalSketch) -> Distances:
     import numpy as np
 
-    aligned = _align(reference, current)
+    aligned = align(reference, current)
     remarks = []
     if reference.pooled:
         kept = len(reference.categories)
@@ -328,27 +323,49 @@ def _categories(reference: CategoricalSketch, current: CategoricalSketch) -> Dis
     for sketch, where in ((reference, "of the reference"), (current, "of these rows")):
         if sketch.undercount:
             remarks.append(f"a category {where} may have {sketch.undercount:,} rows more than counted")
-    if aligned.new:
-        shown = ", ".join(repr(name) for name in aligned.new[:5])
-        more = f" and {len(aligned.new) - 5:,} more" if len(aligned.new) > 5 else ""
-        remarks.append(f"not in the reference: {shown}{more}")
     notes = dict.fromkeys(("ks", "wasserstein"), "exists for numbers only")
-    # All that are new are one bin: the sums are the same as with one each, but for PSI and χ², to which many new
-    # ones, each rarer than ε, would be invisible. L∞ looks at each.
     before, now = aligned.before, aligned.now
-    rest = len(reference.categories)
-    without = np.delete(np.abs(now / now.sum() - before / before.sum()), rest) if not reference.pooled else None
     found = _of_bins(
-        before, now, floor=False, notes=notes, remarks=tuple(remarks), p_value=two_sample(before, now), test="chi2"
+        before,
+        now,
+        floor=False,
+        notes=notes,
+        remarks=tuple(remarks),
+        p_value=two_sample(*common(aligned, int(reference.counts.min(initial=0)) if reference.pooled else 0)),
+        test="chi2",
     )
-    if without is None:
+    if not current.pooled or reference.pooled:
         return found
+    # Of new categories that are not told apart, none is known to have a share of its own.
+    alone = np.delete(np.abs(now / now.sum() - before / before.sum()), -2)
     from dataclasses import replace
 
-    return replace(found, linf=max(float(without.max()), aligned.largest))
+    return replace(found, linf=float(alone.max()))
 
 
-def _as_categories(sketch: ColumnSketch) -> CategoricalSketch:
+def common(aligned: Aligned, least: int) -> tuple[Shares, Shares]:
+    """Rows by category of those that are common in both samples together, then of all others, then nulls.
+
+    For a test, what is told apart must not be chosen by one of the samples: categories that only one of them has
+    are many wherever there are many rare ones, and pooled they are a difference without any change. ``least``: the
+    rows of the rarest category that the reference kept by name, if it did not keep all; those that might as well
+    not have been kept are rare, too.
+    """
+    import numpy as np
+
+    before, now = aligned.before[:-2], aligned.now[:-2]
+    n, m = float(aligned.before.sum()), float(aligned.now.sum())
+    both = before + now
+    rare = (both * min(n, m) / (n + m) < MIN_EXPECTED) | (both * n / (n + m) < least + 4 * math.sqrt(least))
+
+    def split(rows: Shares, others: float, nulls: float) -> Shares:
+        return np.concatenate([rows[~rare], [rows[rare].sum() + others, nulls]])
+
+    return split(before, *aligned.before[-2:]), split(now, *aligned.now[-2:])
+
+
+def as_categories(sketch: ColumnSketch) -> CategoricalSketch:
+    """A sketch of booleans as one of two categories; one of categories as it is."""
     import numpy as np
 
     if isinstance(sketch, BooleanSketch):
@@ -358,59 +375,3 @@ def _as_categories(sketch: ColumnSketch) -> CategoricalSketch:
         )
     assert isinstance(sketch, CategoricalSketch)
     return sketch
-
-
-def two_sample(before: Shares, now: Shares) -> float | None:
-    """The p-value of "the rows by bin are of one distribution"; None if there is one bin only.
-
-    Bins of which the smaller sample expects fewer than ``MIN_EXPECTED`` rows are pooled; the others are compared by
-    the χ² test of homogeneity, written for two samples as in Press et al., "Numerical Recipes", §14.3. If even the
-    pool is that small, Fisher's exact test compares it with all others, and the smaller p-value counts twice.
-    """
-    import numpy as np
-
-    n, m = float(before.sum()), float(now.sum())
-    if not n or not m:
-        return None
-    rare = (before + now) * min(n, m) / (n + m) < MIN_EXPECTED
-    a, b = float(before[rare].sum()), float(now[rare].sum())
-    if (a + b) * min(n, m) / (n + m) >= MIN_EXPECTED:
-        return _homogeneity(np.append(before[~rare], a), np.append(now[~rare], b))
-    common = _homogeneity(before[~rare], now[~rare])
-    if not a + b or rare.all():
-        return common
-    exact = fisher(a, n, b, m)
-    return exact if common is None else min(1.0, 2 * min(common, exact))
-
-
-def _homogeneity(before: Shares, now: Shares) -> float | None:
-    """The χ² test of bins that all have rows; None if there is but one, or a side has none."""
-    import numpy as np
-    from scipy.special import chdtrc
-
-    n, m = float(before.sum()), float(now.sum())
-    if len(before) < 2 or not n or not m:
-        return None
-    statistic = float(np.sum((math.sqrt(m / n) * before - math.sqrt(n / m) * now) ** 2 / (before + now)))
-    return float(chdtrc(len(before) - 1, statistic))
-
-
-def fisher(a: float, n: float, b: float, m: float) -> float:
-    """The p-value of Fisher's exact test that a of n rows and b of m are of one share; two-sided as is customary, by
-    the sum over all tables that are not likelier than this one.
-
-    R. A. Fisher, "On the interpretation of χ² from contingency tables", Journal of the Royal Statistical Society 85,
-    1922.
-    """
-    import numpy as np
-    from scipy.special import gammaln
-
-    def log_choose(of: float, k: Shares) -> Shares:
-        found: Shares = gammaln(of + 1) - gammaln(k + 1) - gammaln(of - k + 1)
-        return found
-
-    possible = np.arange(max(0.0, a + b - m), min(n, a + b) + 1)
-    likely = log_choose(n, possible) + log_choose(m, a + b - possible)
-    weights = np.exp(likely - likely.max())
-    at_hand = weights[int(a - possible[0])]
-    return float(min(1.0, weights[weights <= at_hand * (1 + 1e-7)].sum() / weights.sum()))

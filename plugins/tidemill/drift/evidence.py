@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tidemill.drift.critical import Sizes
@@ -33,6 +34,7 @@ def _column(name: str, reference: ColumnSketch, current: ColumnSketch) -> Eviden
     p_value = 1.0 if known and found.p_value is None else found.p_value
     before, now = _numbers(reference), _numbers(current)
     return Evidence(
+        chance=_chance(reference, current) if known else None,
         name=name,
         kind=reference.kind,
         distances=values,
@@ -48,6 +50,21 @@ def _column(name: str, reference: ColumnSketch, current: ColumnSketch) -> Eviden
         remarks=found.remarks,
         judged=reference.kind not in NOT_COMPARED,
     )
+
+
+def _chance(reference: ColumnSketch, current: ColumnSketch) -> Callable[[str, float], float | None] | None:
+    """The critical values of categories of which some are rare."""
+    from tidemill.drift.distances import align, as_categories
+    from tidemill.drift.permuted import is_sparse, permuted_critical
+    from tidemill.drift.sketch import BooleanSketch, CategoricalSketch
+
+    compared = (BooleanSketch, CategoricalSketch)
+    if not isinstance(reference, compared) or not isinstance(current, compared):
+        return None
+    aligned = align(as_categories(reference), as_categories(current))
+    if not is_sparse(aligned.before, aligned.now):
+        return None
+    return lambda distance, alpha: permuted_critical(distance, aligned.before, aligned.now, alpha)
 
 
 def _numbers(column: ColumnSketch) -> NumericSketch | None:

@@ -67,7 +67,7 @@ def findings(reference: Sketch, current: Sketch) -> list[Finding]:
 def _null_p_value(reference: ColumnSketch, current: ColumnSketch) -> float | None:
     import numpy as np
 
-    from tidemill.drift.distances import two_sample
+    from tidemill.drift.two_sample import two_sample
 
     sides = ([float(sketch.nulls), float(sketch.present)] for sketch in (reference, current))
     return two_sample(*map(np.array, sides))
@@ -144,7 +144,7 @@ def _values(name: str, reference: ColumnSketch, current: ColumnSketch) -> Iterat
     if isinstance(reference, NumericSketch) and isinstance(current, NumericSketch):
         yield from _infinite(name, reference, current)
         yield from _unparsed(name, reference, current)
-    elif isinstance(reference, CategoricalSketch) and isinstance(current, CategoricalSketch):
+    elif isinstance(reference, CategoricalSketch) and isinstance(current, CategoricalSketch) and reference.present:
         yield from _new_categories(name, reference, current)
     elif isinstance(current, TimestampSketch) and current.outside:
         share = percent(current.outside / current.rows)
