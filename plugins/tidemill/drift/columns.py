@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tidemill.drift.categorical import CategoryCounter, LengthCounter, value_counts
 from tidemill.drift.edges import Edges, build
 from tidemill.drift.numeric import Collector, Counter, compacted
+from tidemill.drift.parsing import EXAMPLES, numbers, times, truths
 from tidemill.drift.sketch import (
+    CATEGORY_CHARS,
     BooleanSketch,
     CategoricalSketch,
     ColumnSketch,
@@ -126,10 +129,12 @@ class Numbers:
         """``compact``: the sketch is to be stored as small as can be; ``others``: further fields of it."""
         self.dtype, self.compact, self.others = dtype, compact, others
         self.counter = Counter(on)
+        self.strange = Strange()
 
     def add(self, column: Any) -> None:
-        """Take in an Arrow array."""
-        self.counter.add(*as_floats(column))
+        """Take in an Arrow array, of numbers or of text that should be numbers."""
+        values, nulls = self.strange.leave_out(column)
+        self.counter.add(values, nulls)
 
     def again(self) -> Summary | None:
         """Counts on given edges are exact."""
@@ -137,7 +142,7 @@ class Numbers:
 
     def finish(self) -> ColumnSketch:
         """The sketch."""
-        sketch = self.counter.finish(self.dtype, **self.others)
+        sketch = self.strange.note(self.counter.finish(self.dtype, **self.others))
         return compacted(sketch) if self.compact else sketch
 
 
@@ -148,11 +153,13 @@ class OwnNumbers:
         """With at most so many values in memory."""
         self.dtype = dtype
         self.collector = Collector(capacity)
+        self.strange = Strange()
         self._sketch: NumericSketch | None = None
 
     def add(self, column: Any) -> None:
-        """Take in an Arrow array."""
-        self.collector.add(*as_floats(column))
+        """Take in an Arrow array, of numbers or of text that should be numbers."""
+        values, nulls = self.strange.leave_out(column)
+        self.collector.add(values, nulls)
 
     def again(self) -> Summary | None:
         """Where a sample gave the edges, all rows are counted on them."""
@@ -164,7 +171,35 @@ class OwnNumbers:
     def finish(self) -> ColumnSketch:
         """The sketch."""
         assert self._sketch is not None
-        return compacted(self._sketch)
+        return compacted(self.strange.note(self._sketch))
+
+
+class Strange:
+    """Text where numbers belong: left out, counted, and a few examples kept."""
+
+    def __init__(self) -> None:
+        """Nothing strange yet."""
+        self.rows = 0
+        self.examples: list[str] = []
+
+    def leave_out(self, column: Any) -> tuple[NDArray[np.floating[Any]], int]:
+        """The numbers of a column, and how many are missing."""
+        if kind_of(column.type) != "categorical":
+            return as_floats(column)
+        values, nulls, strange = numbers(column)
+        self.rows += len(strange)
+        for text in strange:
+            if len(self.examples) == EXAMPLES:
+                break
+            if text not in self.examples:
+                self.examples.append(text[:CATEGORY_CHARS])
+        return values, nulls
+
+    def note(self, sketch: NumericSketch) -> NumericSketch:
+        """The sketch, with the rows that were left out."""
+        if not self.rows:
+            return sketch
+        return replace(sketch, rows=sketch.rows + self.rows, unparsed=self.rows, examples=tuple(self.examples))
 
 
 class Categories:
@@ -301,7 +336,9 @@ class Booleans:
         self.rows = self.nulls = self.trues = 0
 
     def add(self, column: Any) -> None:
-        """Take in an Arrow array."""
+        """Take in an Arrow array, of truth values or their names."""
+        if kind_of(column.type) == "categorical":
+            column = truths(column)
         self.rows += len(column)
         self.nulls += column.null_count
         self.trues += column.true_count
@@ -327,12 +364,15 @@ class Times:
         self.maximum: datetime | None = None
 
     def add(self, column: Any) -> None:
-        """Take in an Arrow array."""
+        """Take in an Arrow array, of times or text that should be times."""
         import numpy as np
         import pyarrow as pa
         import pyarrow.types as t
 
         self.rows += len(column)
+        if kind_of(column.type) == "categorical":
+            column, strange = times(column)
+            self.outside += strange
         self.nulls += column.null_count
         column = column.drop_null()
         zone = UTC if t.is_timestamp(column.type) and column.type.tz else None

@@ -224,7 +224,8 @@ class Collector:
         if chosen[-1] >= len(values):
             # The last stretch is shorter: it counts as often as it is long.
             chosen = chosen[:-1] if self._random.random() * stride >= last else np.minimum(chosen, len(values) - 1)
-        return values[chosen]
+        kept: Floats = values[chosen]
+        return kept
 
     def finish(self, dtype: str, **others: Any) -> tuple[NumericSketch | None, Edges, int]:
         """The sketch, if all values were kept; the edges; and the number of different values, or an estimate.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
 from tidemill.drift.errors import DriftError
+from tidemill.drift.parsing import times
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -334,14 +335,18 @@ def in_span(column: Any, where: Where, file: str) -> Any:
 
     dtype = column.type
     start, end = (moment.astimezone(UTC) for moment in (where.start, where.end))
-    if not pa.types.is_timestamp(dtype):
+    if pa.types.is_string(dtype):
+        column, strange = times(column)
+        if strange:
+            raise DriftError(f'{file}: column "{where.column}" holds text that is no time in ISO 8601.')
+    elif not pa.types.is_timestamp(dtype):
         try:
             column = column.cast(pa.timestamp("us"))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             raise DriftError(
                 f'{file}: column "{where.column}" is of type {dtype}; a window needs dates or times.'
             ) from None
-        dtype = column.type
+    dtype = column.type
     if dtype.tz is None:
         start, end = start.replace(tzinfo=None), end.replace(tzinfo=None)
     elif dtype.tz != "UTC":
