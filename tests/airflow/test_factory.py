@@ -88,18 +88,18 @@ def test_a_schedule_with_triggers_waits_for_either(plan_of: PlanOf, project: Pro
     assert [outlet.name for outlet in monitor.get_task("request").outlets] == ["flights.retrain"]
 
 
-def test_any_one_of_the_upstream_assets_is_enough_and_none_is_made_here(plan_of: PlanOf, project: Project) -> None:
-    text = WHOLE.replace("triggers: [drift]", "triggers: [drift, asset], assets: [orders, 's3://acme/prices']")
+def test_any_one_of_the_upstream_assets_is_enough(plan_of: PlanOf, project: Project) -> None:
+    text = WHOLE.replace(
+        "triggers: [drift]", "triggers: [drift, asset], assets: [orders, {name: prices, uri: 's3://acme/prices'}]"
+    )
     for spec in (text, text.replace("schedule: quarterly\n", "")):
         dag = built(plan_of(spec), project)
         condition = stored(dag)["dag"]["timetable"]["__var"]["asset_condition"]
         assert condition["__type"] == "asset_any"  # a plain list would wait for all of them
-        found = [(part["__type"], part.get("name"), part.get("uri")) for part in condition["objects"]]
-        assert found == [
-            ("asset", "flights.retrain", "tidemill://flights/retrain"),
-            ("asset_ref", "orders", None),
-            ("asset_ref", "s3://acme/prices", None),
-            ("asset_ref", None, "s3://acme/prices"),
+        assert [(part["name"], part["uri"]) for part in condition["objects"]] == [
+            ("flights.retrain", "tidemill://flights/retrain"),
+            ("orders", "orders"),
+            ("prices", "s3://acme/prices"),
         ]
 
 

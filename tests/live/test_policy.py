@@ -25,7 +25,7 @@ monitor:
 
 POLICY: Mapping[str, str] = {
     "triggers": "[drift, asset]",
-    "assets": "[orders]",
+    "assets": "[{name: orders, uri: 's3://acme/orders'}]",
     "cooldown": "3 d",
     "at_most": "3 per month",
     "budget": "100000 USD per month",
@@ -191,7 +191,7 @@ def test_each_guard_refuses_in_its_turn_and_says_why(live: Live) -> None:
     assert "reasons (none)" in refuses("triggers", lambda: guarded.of_event(as_of="2020-03-16"))
     assert "1,392 training rows" in refuses("min_rows", lambda: guarded.alarm("2020-04-15"))
 
-    # An asset of somebody else's, known by its name.
+    # An asset of somebody else's.
     run = live.api.start("upstream", None, {"as_of": "2020-03-16"})["dag_run_id"]
     live.finish("upstream", run)
     asked = guarded.caused("upstream", run)

@@ -13,7 +13,6 @@ from tidemill.plan.model import AssetPlan, DagPlan, Plan, SchedulePlan, TaskPlan
 from tidemill.project import Project
 
 if TYPE_CHECKING:
-    from airflow.sdk.definitions.asset import BaseAsset
     from jinja2 import Environment
 
     from tidemill.airflow.own import Builder
@@ -157,18 +156,10 @@ def _schedule(dag_plan: DagPlan, builder: Builder | None) -> Any:
 def any_of(plans: tuple[AssetPlan, ...]) -> AssetAny:
     """The condition that any one of the assets was updated: a list of them would wait for all.
 
-    Somebody else's are referred to by name and by URI, and not made here: an asset of the same name with another URI
-    would be a second one to Airflow, which would then let the task fail that updates the first.
+    They are assets and not references to them by name or URI: Airflow 3.3.2 starts a run for a reference's event, and
+    then tells the run of no event.
     """
-    parts: list[BaseAsset] = []
-    for plan in plans:
-        if plan.name != plan.uri:
-            parts.append(asset(plan))
-            continue
-        parts.append(Asset.ref(name=plan.name))
-        if "://" in plan.uri:
-            parts.append(Asset.ref(uri=plan.uri))
-    return AssetAny(*parts)
+    return AssetAny(*(asset(plan) for plan in plans))
 
 
 def _timetable(schedule: SchedulePlan, builder: Builder | None) -> Any:

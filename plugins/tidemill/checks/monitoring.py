@@ -10,7 +10,7 @@ from tidemill.spec.document import Path
 from tidemill.spec.errors import SpecError
 from tidemill.spec.load import Sources
 from tidemill.spec.models import Spec
-from tidemill.spec.monitoring import PREDICTED
+from tidemill.spec.monitoring import PREDICTED, Upstream
 
 _OF_NUMBERS = ("wasserstein", "ks")
 """The distances that only numbers have."""
@@ -184,11 +184,16 @@ def _triggers(spec: Spec, sources: Sources) -> Iterator[SpecError]:
         if getattr(retrain, key) and trigger not in retrain.triggers:
             message = f'the trigger "{trigger}" is not among retrain.triggers'
             yield sources.error(("retrain", key), message, "add it there, or remove this", key=True)
-    yield from repeated(retrain.assets, ("retrain", "assets"), sources)
-    for index, name in enumerate(retrain.assets):
-        if not name.strip() or not name.isprintable():
+    names = [item if isinstance(item, str) else item.name for item in retrain.assets]
+    yield from repeated(names, ("retrain", "assets"), sources)
+    for index, item in enumerate(retrain.assets):
+        if any(not text.strip() or not text.isprintable() for text in _texts_of(item)):
             path = ("retrain", "assets", index)
             yield sources.error(path, "an asset needs a name that can be read", "e.g. flights, or s3://bucket/key")
+
+
+def _texts_of(item: str | Upstream) -> tuple[str, ...]:
+    return (item,) if isinstance(item, str) else (item.name, item.uri)
 
 
 def _budget(spec: Spec, sources: Sources) -> Iterator[SpecError]:

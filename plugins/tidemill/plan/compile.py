@@ -23,6 +23,7 @@ Typed = Mapping[Path, Any]
 NOTHING: Typed = {}
 if TYPE_CHECKING:
     from tidemill.plan.graph import Graph
+    from tidemill.spec.monitoring import Upstream
     from tidemill.spec.steps import DeadlineSection
 
 OWNER = "tidemill"
@@ -81,7 +82,7 @@ class _Compiler:
             return
         assets: tuple[AssetPlan, ...] = ()
         if spec.retrain and spec.retrain.triggers:
-            assets = (retrain_asset(self.pipeline), *(upstream_asset(name) for name in spec.retrain.assets))
+            assets = (retrain_asset(self.pipeline), *(upstream_asset(item) for item in spec.retrain.assets))
         schedule = self._schedule(spec.schedule, ("schedule",), assets)
         yield self._dag("training", schedule, training_stages(spec), graph)
         if spec.score is not None:
@@ -214,9 +215,9 @@ def scores_asset(pipeline: str) -> AssetPlan:
     return AssetPlan(f"{pipeline}.scores", f"tidemill://{pipeline}/scores")
 
 
-def upstream_asset(name: str) -> AssetPlan:
-    """An asset of somebody else's, by its name or URI: either stands for the other, as in Airflow."""
-    return AssetPlan(name, name)
+def upstream_asset(item: str | Upstream) -> AssetPlan:
+    """An asset of somebody else's; a name or URI alone stands for both, as in Airflow."""
+    return AssetPlan(item, item) if isinstance(item, str) else AssetPlan(item.name, item.uri)
 
 
 def training_stages(spec: Spec) -> list[Stage]:

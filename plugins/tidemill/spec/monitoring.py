@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from tidemill.spec.fields import BudgetQuota, Clock, Duration, Metric, Number, Quota, Share, Span
+from tidemill.spec.fields import BudgetQuota, Clock, Duration, Metric, Number, Quota, Share, Span, text_or_mapping
 from tidemill.spec.section import Section
 from tidemill.spec.timing import Schedule
 
@@ -172,6 +172,19 @@ class QuietHours(Section):
     timezone: str = Field(default="UTC", min_length=1, description="An IANA name.", examples=["Europe/Berlin"])
 
 
+class Upstream(Section):
+    """An asset of somebody else's whose name is not its URI: both, as the DAG that updates it has them."""
+
+    name: str = Field(min_length=1, description="The asset's name.", examples=["orders"])
+    uri: str = Field(min_length=1, description="The asset's URI.", examples=["s3://acme/orders"])
+
+
+if TYPE_CHECKING:
+    UpstreamItem = str | Upstream
+else:
+    UpstreamItem = text_or_mapping(Upstream, {"minLength": 1, "examples": ["s3://acme/orders"]})
+
+
 class Retrain(Section):
     """Which signals start a training besides the schedule, and what holds them back."""
 
@@ -186,10 +199,11 @@ class Retrain(Section):
         description="The trigger `new_data`: so many rows later than the champion's training rows.",
         examples=[50_000],
     )
-    assets: list[str] = Field(
+    assets: list[UpstreamItem] = Field(
         default_factory=list,
-        description="The trigger `asset`: names or URIs of the assets whose updates ask for a training.",
-        examples=[["s3://acme/orders"]],
+        description="The trigger `asset`: the assets whose updates ask for a training, each by its name or URI, or by "
+        "both where they differ.",
+        examples=[["orders", "s3://acme/prices"]],
     )
     cooldown: Duration | None = Field(default=None, description="From the last training started, promoted or refused.")
     at_most: Quota | None = Field(default=None, description="Trainings in a UTC calendar period, e.g. `4 per year`.")
