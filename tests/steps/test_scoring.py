@@ -12,7 +12,8 @@ import sklearn.metrics as sk
 from tidemill.spec.metrics import names
 from tidemill.spec.models import Evaluate
 from tidemill.steps.context import StepError
-from tidemill.steps.scoring import LabelsOnly, Predictor, classes_of, score, score_with_reasons
+from tidemill.steps.scoring import LabelsOnly, classes_of, score, score_with_reasons
+from tidemill.tools.predictor import Predictor
 
 
 class Gives:

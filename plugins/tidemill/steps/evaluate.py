@@ -13,7 +13,9 @@ from tidemill.steps.ledger_io import record
 if TYPE_CHECKING:
     import polars as pl
 
+    from tidemill.steps.scoring import Classified, Regressed
     from tidemill.tools.mlflow import Mlflow
+    from tidemill.tools.predictor import Predictor
 
 
 def run(ctx: StepContext) -> Evaluation:
@@ -21,6 +23,8 @@ def run(ctx: StepContext) -> Evaluation:
 
     A champion that cannot be scored on these rows is said so in ``not_comparable``; what that means is the
     gate's business.
+
+    With ``monitor.estimate`` the holdout also teaches what the model's scores mean, which is kept with its run.
 
     Raises:
         StepError: the challenger cannot be scored; the data or MLflow cannot be reached (``retry``).
@@ -34,11 +38,12 @@ def run(ctx: StepContext) -> Evaluation:
     data, trained = ctx.result(DataVersion), ctx.result(Run)
     mlflow = open_mlflow(ctx.connections, ctx.project)
     holdout = pl.read_parquet(DvcStore(ctx.project).fetch(data.version) / "holdout.parquet")
-    challenger = score_with_reasons(
-        mlflow.load_uri(trained.model_uri, name="the trained model"), holdout, ctx.spec.evaluate
-    )
+    model = mlflow.load_uri(trained.model_uri, name="the trained model")
+    challenger = score_with_reasons(model, holdout, ctx.spec.evaluate)
     for metric, why in challenger.missing.items():
         ctx.log.warning("%s does not exist for the trained model: %s", metric, why)
+    if ctx.spec.monitor is not None and ctx.spec.monitor.estimate:
+        _calibrate(ctx, mlflow, trained.run_id, model, holdout, challenger.rows)
     version, scores, why_not = _champion(ctx, mlflow, holdout, data.holdout)
     evaluation = Evaluation(
         data_version=data.version,
@@ -53,6 +58,19 @@ def run(ctx: StepContext) -> Evaluation:
         record(ledger, ctx, views.EVALUATION, evaluation, extra={"missing": challenger.missing})
     _say(ctx, evaluation)
     return evaluation
+
+
+def _calibrate(
+    ctx: StepContext, mlflow: Mlflow, run_id: str, model: Predictor, holdout: pl.DataFrame, rows: Classified | Regressed
+) -> None:
+    """Keep what the holdout says of the model's scores, for estimates while labels are missing."""
+    from tidemill.steps import estimate
+    from tidemill.steps.scoring import Classified, predicted
+
+    if not isinstance(rows, Classified) or rows.proba is None:  # all metrics that were asked for are of labels
+        rows = predicted(model, holdout, ctx.spec.evaluate.model_copy(update={"metrics": ["log_loss"]}))
+    assert isinstance(rows, Classified)  # the spec's checks allow `estimate` for nothing else
+    estimate.learn(ctx, mlflow, run_id, rows)
 
 
 def _champion(

@@ -14,35 +14,57 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tidemill.records import Scores, Slice
 from tidemill.spec.metrics import METRICS
 from tidemill.steps.context import StepError
-from tidemill.tools.predictor import Label, LabelsOnly, Predictor
+from tidemill.tools.predictor import Label, LabelsOnly
 
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
     from tidemill.spec.models import Evaluate
+    from tidemill.steps.intervals import Bounds
 
-__all__ = ["LabelsOnly", "Predictor", "Scored", "classes_of", "score", "score_with_reasons"]
+__all__ = [
+    "Classified", "LabelsOnly", "Predicts", "Regressed", "Scored", "classes_of", "in_order", "metric_of", "predicted",
+    "score", "score_with_reasons",
+]  # fmt: skip
 
 MAX_SLICES = 1000
 _MISSING = "(missing)"
 _Array = Any
 
 
+class Predicts(Protocol):
+    """What can say something of rows: a loaded model (:class:`tidemill.tools.predictor.Predictor`), or a log of what
+    one has said."""
+
+    name: str
+    classes: list[Label] | None
+
+    def probabilities(self, rows: Any, classes: Sequence[Label], /) -> Any:
+        """(rows, classes)."""
+
+    def labels(self, rows: Any, classes: Sequence[Label], /) -> list[Any]:
+        """The class of each row."""
+
+    def values(self, rows: Any, /) -> Any:
+        """(rows,) numbers."""
+
+
 @dataclass(frozen=True)
 class Scored:
-    """Scores, and for each metric of them that does not exist the reason."""
+    """Scores, for each metric of them that does not exist the reason, and the rows that they are of."""
 
     scores: Scores
     missing: dict[str, str]
+    rows: Classified | Regressed
 
 
-def score(predictor: Predictor, frame: pl.DataFrame, evaluate: Evaluate) -> Scores:
+def score(predictor: Predicts, frame: pl.DataFrame, evaluate: Evaluate) -> Scores:
     """The metrics of ``evaluate`` on the frame's rows, and on each of its slices.
 
     Args:
@@ -58,15 +80,15 @@ def score(predictor: Predictor, frame: pl.DataFrame, evaluate: Evaluate) -> Scor
     return score_with_reasons(predictor, frame, evaluate).scores
 
 
-def score_with_reasons(predictor: Predictor, frame: pl.DataFrame, evaluate: Evaluate) -> Scored:
+def score_with_reasons(predictor: Predicts, frame: pl.DataFrame, evaluate: Evaluate) -> Scored:
     """As :func:`score`, with the reason for each metric that does not exist on the rows as a whole."""
     _check_columns(frame, [evaluate.target, *evaluate.slices])
     if frame.is_empty():
         raise StepError("there are no rows to score the model on")
-    rows = _predicted(predictor, frame, evaluate)
+    rows = predicted(predictor, frame, evaluate)
     metrics, missing = rows.metrics(evaluate.metrics, None)
     slices = [s for column in evaluate.slices for s in _slices(rows, frame, column, evaluate.metrics)]
-    return Scored(Scores(metrics=metrics, slices=tuple(slices)), missing)
+    return Scored(Scores(metrics=metrics, slices=tuple(slices)), missing, rows)
 
 
 def classes_of(target: pl.Series) -> list[Label]:
@@ -91,7 +113,7 @@ def classes_of(target: pl.Series) -> list[Label]:
 
 
 @dataclass(frozen=True)
-class _Classified:
+class Classified:
     """Rows with their true class (an index into ``classes``), and what the model says of them."""
 
     classes: Sequence[Label]
@@ -122,10 +144,17 @@ class _Classified:
                 why = f"the model gave NaN or infinity for {bad:,} of {len(truth):,} rows"
             else:
                 why = None
-            found[name] = None if why else _finite(_CLASSIFICATION[name](truth, given, len(self.classes)))
+            found[name] = None if why else metric_of(name, truth, given, len(self.classes))
             if found[name] is None:
                 missing[name] = why or f"{name} is not defined on these rows"
         return found, missing
+
+    def interval(self, name: str, value: float, confidence: float) -> Bounds | None:
+        """The confidence interval of a metric that has this value on all rows; ``None`` if they do not allow one."""
+        from tidemill.steps.intervals import of_classification
+
+        given = self.proba if METRICS[name].probabilities else self.labels
+        return of_classification(name, value, self.truth, given, len(self.classes), confidence)
 
     def unjudged(self, at: _Array) -> str | None:
         """Why the rows ``at`` cannot be judged as a slice."""
@@ -138,7 +167,7 @@ class _Classified:
 
 
 @dataclass(frozen=True)
-class _Regressed:
+class Regressed:
     """Rows with their true value and the model's."""
 
     truth: _Array
@@ -161,12 +190,23 @@ class _Regressed:
                 missing[name] = why or f"{name} is not defined on these rows"
         return found, missing
 
+    def interval(self, name: str, value: float, confidence: float) -> Bounds | None:
+        """The confidence interval of a metric that has this value on all rows; ``None`` if they do not allow one."""
+        from tidemill.steps.intervals import of_regression
+
+        return of_regression(name, value, self.truth, self.values, confidence)
+
     def unjudged(self, at: _Array) -> str | None:
         """Why the rows ``at`` cannot be judged as a slice."""
         return "one row" if len(at) < 2 else None
 
 
-def _predicted(predictor: Predictor, frame: pl.DataFrame, evaluate: Evaluate) -> _Classified | _Regressed:
+def predicted(predictor: Predicts, frame: pl.DataFrame, evaluate: Evaluate) -> Classified | Regressed:
+    """The frame's rows with their target and what the model says of them, for the metrics of ``evaluate``.
+
+    Raises:
+        StepError: as :func:`score`.
+    """
     target = frame[evaluate.target]
     gone = target.null_count() + (int(target.is_nan().sum()) if target.dtype.is_float() else 0)
     if gone:
@@ -179,11 +219,11 @@ def _predicted(predictor: Predictor, frame: pl.DataFrame, evaluate: Evaluate) ->
     if evaluate.task == "regression":
         if not (target.dtype.is_numeric() and target.is_finite().all()):
             raise StepError(f"the target {evaluate.target!r} ({target.dtype}) does not hold finite numbers")
-        return _Regressed(target.to_numpy().astype(float), predictor.values(rows))
+        return Regressed(target.to_numpy().astype(float), predictor.values(rows))
     return _classified(predictor, rows, target, evaluate.metrics)
 
 
-def _classified(predictor: Predictor, rows: Any, target: pl.Series, metrics: Sequence[str]) -> _Classified:
+def _classified(predictor: Predicts, rows: Any, target: pl.Series, metrics: Sequence[str]) -> Classified:
     import numpy as np
     import polars as pl
 
@@ -206,10 +246,10 @@ def _classified(predictor: Predictor, rows: Any, target: pl.Series, metrics: Seq
     if False in wanted:
         # A label that is no class of the target is wrong, and of no class.
         labels = np.array([index.get(v, len(every)) for v in predictor.labels(rows, classes)])
-    return _Classified(every, truth, proba, labels, unknown)
+    return Classified(every, truth, proba, labels, unknown)
 
 
-def _slices(rows: _Classified | _Regressed, frame: pl.DataFrame, column: str, metrics: Sequence[str]) -> list[Slice]:
+def _slices(rows: Classified | Regressed, frame: pl.DataFrame, column: str, metrics: Sequence[str]) -> list[Slice]:
     """One slice for each value of a column, the largest first."""
     import polars as pl
 
@@ -266,50 +306,64 @@ def _finite(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _roc_auc(truth: _Array, proba: _Array, classes: int) -> Any:
+def metric_of(name: str, truth: _Array, given: _Array, classes: int, weights: _Array | None = None) -> float | None:
+    """A metric of a classification; ``None`` if it is no finite number.
+
+    Args:
+        name: the metric.
+        truth: (rows,) the index of each row's class.
+        given: (rows, classes) probabilities, or (rows,) indexes of the predicted class, as the metric needs.
+        classes: how many there are.
+        weights: (rows,) how much each row counts.
+    """
+    return _finite(_CLASSIFICATION[name](truth, given, classes, weights))
+
+
+def _roc_auc(truth: _Array, proba: _Array, classes: int, weights: _Array | None) -> Any:
     from sklearn.metrics import roc_auc_score
 
     if classes == 2:
-        return roc_auc_score(truth, proba[:, 1])
-    return roc_auc_score(truth, proba, multi_class="ovr", average="macro", labels=range(classes))
+        return roc_auc_score(truth, proba[:, 1], sample_weight=weights)
+    more = {"multi_class": "ovr", "average": "macro", "labels": range(classes)}
+    return roc_auc_score(truth, proba, sample_weight=weights, **more)
 
 
-def _average_precision(truth: _Array, proba: _Array, classes: int) -> Any:
+def _average_precision(truth: _Array, proba: _Array, classes: int, weights: _Array | None) -> Any:
     import numpy as np
     from sklearn.metrics import average_precision_score
 
     if classes == 2:
-        return average_precision_score(truth, proba[:, 1])
-    return average_precision_score(np.eye(classes)[truth], proba, average="macro")
+        return average_precision_score(truth, proba[:, 1], sample_weight=weights)
+    return average_precision_score(np.eye(classes)[truth], proba, average="macro", sample_weight=weights)
 
 
-def _log_loss(truth: _Array, proba: _Array, classes: int) -> Any:
+def _log_loss(truth: _Array, proba: _Array, classes: int, weights: _Array | None) -> Any:
     from sklearn.metrics import log_loss
 
-    return log_loss(truth, proba, labels=range(classes))
+    return log_loss(truth, proba, labels=range(classes), sample_weight=weights)
 
 
-def _brier(truth: _Array, proba: _Array, classes: int) -> Any:
+def _brier(truth: _Array, proba: _Array, classes: int, weights: _Array | None) -> Any:
     from sklearn.metrics import brier_score_loss
 
-    return brier_score_loss(truth, proba, labels=range(classes))
+    return brier_score_loss(truth, proba, labels=range(classes), sample_weight=weights)
 
 
-def _accuracy(truth: _Array, labels: _Array, classes: int) -> Any:
+def _accuracy(truth: _Array, labels: _Array, classes: int, weights: _Array | None) -> Any:
     from sklearn.metrics import accuracy_score
 
-    return accuracy_score(truth, labels)
+    return accuracy_score(truth, labels, sample_weight=weights)
 
 
-def _per_class(name: str) -> Callable[[_Array, _Array, int], Any]:
+def _per_class(name: str) -> Callable[[_Array, _Array, int, _Array | None], Any]:
     """A metric of one class (of the positive one of two), else the mean over the classes."""
 
-    def compute(truth: _Array, labels: _Array, classes: int) -> Any:
+    def compute(truth: _Array, labels: _Array, classes: int, weights: _Array | None) -> Any:
         import sklearn.metrics
 
         judged = [1] if classes == 2 else list(range(classes))
         function = getattr(sklearn.metrics, f"{name}_score")
-        return function(truth, labels, labels=judged, average="macro", zero_division=0)
+        return function(truth, labels, labels=judged, average="macro", zero_division=0, sample_weight=weights)
 
     return compute
 
@@ -325,7 +379,7 @@ def _regression(name: str) -> Callable[[_Array, _Array], Any]:
     return compute
 
 
-_CLASSIFICATION: dict[str, Callable[[_Array, _Array, int], Any]] = {
+_CLASSIFICATION: dict[str, Callable[[_Array, _Array, int, _Array | None], Any]] = {
     "roc_auc": _roc_auc,
     "average_precision": _average_precision,
     "log_loss": _log_loss,

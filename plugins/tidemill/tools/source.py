@@ -126,6 +126,48 @@ def batches(
         yield pl.concat(kept)
 
 
+def matching(
+    path: Path,
+    keys: pl.DataFrame,
+    columns: Sequence[str] | None = None,
+    *,
+    within: tuple[str, datetime, datetime] | None = None,
+) -> pl.DataFrame:
+    """The rows of a source whose key is one of `keys`, whose columns are the key; a missing value is no key's.
+
+    `columns`: those to read besides the key, all if absent. `within`: the time column and the span of the rows. The
+    key comes back in the types that it has in `keys`.
+
+    Raises:
+        SourceError: as `scan`; a column is missing, or a key's type is another one there.
+    """
+    import polars as pl
+
+    frame = scan(path)
+    schema = frame.collect_schema()
+    require(path, schema.names(), [*keys.columns, *(columns or ())])
+    if within is not None:
+        column, start, end = within
+        require(path, schema.names(), [column])
+        time, zone = _time(path, frame, column)
+        frame = frame.filter(time >= _bound(start, zone), time < _bound(end, zone))
+    given = keys.schema
+    for name, kind in given.items():
+        alike = _alike(kind, schema[name])
+        if alike is None:
+            raise SourceError(
+                f'the key "{printable(name)}" is {schema[name]} in {path} and {kind} in the rows it is to be joined '
+                "with: write it as one type in both"
+            )
+        frame = frame.with_columns(pl.col(name).cast(alike))
+        keys = keys.with_columns(pl.col(name).cast(alike))
+    if columns is not None:
+        frame = frame.select([*keys.columns, *(name for name in columns if name not in keys.columns)])
+    with _readable(path):
+        found = frame.join(keys.lazy().unique(), on=keys.columns, how="semi").collect(engine="streaming")
+        return found.with_columns(pl.col(name).cast(kind) for name, kind in given.items())
+
+
 def count_rows(path: Path, column: str, start: datetime, end: datetime) -> int:
     """How many rows have `start` <= `column` < `end`; none is an answer here. Reads that column only.
 
@@ -272,6 +314,22 @@ def no_rows(path: Path, column: str, start: datetime, end: datetime) -> str:
 
 def _iso(instant: datetime) -> str:
     return instant.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ") + "Z"
+
+
+def _alike(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
+    """The type in which values of both can be compared; `None` if there is none."""
+    import polars as pl
+
+    if one == other:
+        return one
+    if one.is_integer() and other.is_integer():
+        return pl.Int64()
+    texts = (pl.String, pl.Categorical, pl.Enum)
+    if isinstance(one, texts) and isinstance(other, texts):
+        return pl.String()
+    if isinstance(one, pl.Datetime) and isinstance(other, pl.Datetime) and one.time_zone == other.time_zone:
+        return pl.Datetime("us", one.time_zone)
+    return None
 
 
 @contextmanager
