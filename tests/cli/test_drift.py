@@ -156,8 +156,11 @@ def test_any_name_is_printed_and_obeyed_by_nothing(tmp_path: Path, tidemill: Com
             ["before.csv", "after.csv", "--time", "x", "--from", "2026-02-01", "--to", "2026-01-01"],
             "is not before --to",
         ),
-        (["before.csv", "after.csv", "--time", "y", "--to", "2026-01-01"], '"y"'),
-        (["before.csv", "after.csv", "--time", "kind", "--to", "2026-01-01"], "kind"),
+        (
+            ["before.csv", "after.csv", "--time", "y", "--to", "2026-01-01"],
+            '--time: after.csv has no column "y". There are',
+        ),
+        (["before.csv", "after.csv", "--time", "kind", "--to", "2026-01-01"], "holds text that is no time"),
     ],
 )
 def test_what_was_typed_wrongly(files: Path, arguments: list[str], message: str, tidemill: CommandLine) -> None:

@@ -199,14 +199,20 @@ def _names(side: Source | Sketch) -> list[str]:
 
 
 def _known(question: Question, opened: Sequence[Source | Sketch]) -> None:
-    """Refuse names of columns that neither side has."""
+    """Refuse names of columns that neither side has, and a time column that a side lacks."""
     known = list(dict.fromkeys(name for side in opened for name in _names(side)))
     for option, asked in (("--columns", question.columns or ()), ("--exclude", question.exclude)):
         for name in asked:
             if name not in known:
-                near = suggest(name, known)
-                meant = f' Did you mean "{near}"?' if near else f" There are: {listed(known, 20)}."
-                raise UsageProblem(f'{option}: there is no column "{name}".{meant}')
+                raise UsageProblem(f"{option}: there is no {_meant(name, known)}")
+    for side, rows in zip((question.reference, question.current), opened, strict=False):
+        if side is not None and side.window is not None and side.window[0] not in _names(rows):
+            raise UsageProblem(f"--time: {side.address} has no {_meant(side.window[0], _names(rows))}")
+
+
+def _meant(name: str, known: list[str]) -> str:
+    near = suggest(name, known)
+    return f'column "{name}".' + (f' Did you mean "{near}"?' if near else f" There are: {listed(known, 20)}.")
 
 
 def _sketch(side: Source | Sketch, question: Question, reference: Sketch | None) -> Sketch:

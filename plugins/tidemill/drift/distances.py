@@ -167,7 +167,7 @@ def _incomparable(reference: ColumnSketch, current: ColumnSketch) -> str:
         return "the reference has no rows"
     if not current.rows:
         return "there are no rows to compare"
-    if NULL_TYPE not in (reference.dtype, current.dtype) and reference.kind != current.kind:
+    if reference.kind != current.kind and not _nulls_only(reference) and not _nulls_only(current):
         return f"the type changed: {reference.dtype} in the reference, {current.dtype} now"
     return ""
 
