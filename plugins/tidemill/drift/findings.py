@@ -27,6 +27,7 @@ CONSTANT_ROWS = 50
 """With fewer rows a column of one value may be chance."""
 _ALPHA = 0.05
 _NAMED = 5
+_CHARS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +121,11 @@ def listed(names: list[str], named: int = _NAMED) -> str:
     return ", ".join(names[:named]) + (f" and {more:,} more" if more > 0 else "")
 
 
+def quoted(value: str) -> str:
+    """A value of the data in quotes, without the rest of a long one."""
+    return repr(value if len(value) <= _CHARS else value[: _CHARS - 1] + "…")
+
+
 def _nulls(name: str, reference: ColumnSketch, current: ColumnSketch, *, certain: bool) -> Iterator[Finding]:
     before, now = reference.null_share, current.null_share
     if not current.present and reference.present:
@@ -165,7 +171,7 @@ def _unparsed(name: str, reference: Any, current: Any) -> Iterator[Finding]:
     before, now = reference.unparsed / reference.rows, current.unparsed / current.rows
     if not current.unparsed or now <= before:
         return
-    examples = ", ".join(repr(example) for example in current.examples[:_NAMED])
+    examples = ", ".join(map(quoted, current.examples[:_NAMED]))
     detail = f"{current.unparsed:,} rows ({percent(now)}) hold text instead of numbers" + (
         f": {examples}" if examples else ""
     )
@@ -188,7 +194,7 @@ def _new_categories(name: str, reference: CategoricalSketch, current: Categorica
     if not rows:
         return
     share, expected = rows / current.rows, int((reference.counts == 1).sum()) / reference.rows
-    names = [repr(category) for category in sorted(new, key=lambda category: (-new[category], category))]
+    names = [quoted(category) for category in sorted(new, key=lambda category: (-new[category], category))]
     count = f"{len(new):,}" if not current.pooled else f"more than {len(new):,}"
     noun = "new category" if count == "1" else "new categories"
     detail = f"{count} {noun} in {percent(share)} of the rows: {listed(names)}"
@@ -222,5 +228,5 @@ def constant(column: ColumnSketch) -> str | None:
         case CategoricalSketch() if not column.pooled:
             counts = column.counts.tolist()
             filled = [category for category, n in zip(column.categories, counts, strict=True) if n]
-            return repr(filled[0]) if len(filled) == 1 else None
+            return quoted(filled[0]) if len(filled) == 1 else None
     return None
