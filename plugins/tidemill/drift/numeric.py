@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidemill.drift.edges import Edges, build
 from tidemill.drift.sketch import NumericSketch
+from tidemill.drift.sorting import sort
 from tidemill.drift.tails import OCTAVES
 
 if TYPE_CHECKING:
@@ -73,8 +74,6 @@ class Counter:
 
     def add(self, values: Floats, nulls: int = 0) -> None:
         """Count values, and so many nulls besides."""
-        from tidemill.drift.sorting import sort
-
         self.rows += len(values) + nulls
         self.nulls += nulls
         for start in range(0, len(values), BLOCK):
@@ -236,7 +235,7 @@ class Collector:
 
         values: Floats = np.concatenate(self._parts) if self._parts else np.zeros(0)
         self._parts = []
-        values.sort()
+        values = sort(values)
         counter = Counter(Edges(np.zeros(0), np.zeros(0, dtype=np.int64), 0.0), rows=self.rows, nulls=self.nulls)
         finite = counter._trim(values).astype(np.float64, copy=False)
         on, distinct = build(finite, infinite=counter.negative + counter.positive > 0)
