@@ -149,8 +149,8 @@ def _auc(value: float, truth: _Array, proba: _Array, classes: int, confidence: f
         inside = truth == label
         positives, negatives = int(inside.sum()), int((~inside).sum())
         least = min(least, positives, negatives)
-        if min(positives, negatives) < 1:
-            return None
+        if min(positives, negatives) < 2:
+            return None  # one row says nothing of how others of its class would rank
         shares += _delong(proba[:, label], inside) / len(judged)
     variance = float((shares**2).sum())
     if variance <= 0 or not 0 < value < 1:
@@ -173,8 +173,8 @@ def _delong(scores: _Array, positive: _Array) -> _Array:
     found = np.empty(len(scores))
     above = (ranks[positive] - rankdata(scores[positive])) / n  # of each positive row: the negatives below it
     below = 1 - (ranks[~positive] - rankdata(scores[~positive])) / m  # of each negative row: the positives above it
-    found[positive] = (above - above.mean()) / math.sqrt(m * max(m - 1, 1))
-    found[~positive] = (below - below.mean()) / math.sqrt(n * max(n - 1, 1))
+    found[positive] = (above - above.mean()) / math.sqrt(m * (m - 1))
+    found[~positive] = (below - below.mean()) / math.sqrt(n * (n - 1))
     return found
 
 
