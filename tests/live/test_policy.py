@@ -205,7 +205,7 @@ def test_each_guard_refuses_in_its_turn_and_says_why(live: Live) -> None:
     by_hand = guarded.train("2020-03-17")
     assert (by_hand["decision"], guards(by_hand, "warn")) == ("go", ["budget"])
 
-    guarded.write(gate="0.999", **{**POLICY, "stop_after": "1"})
+    guarded.write(gate="0.999", **{**POLICY, "at_most": "9 per month", "stop_after": "1"})
     assert guarded.alarm("2020-03-20")["decision"] == "go"
     assert guarded.outcomes()[-1] == "refused"
     assert "1 challenger in a row refused" in refuses("stop_after", lambda: guarded.alarm("2020-03-24"))
