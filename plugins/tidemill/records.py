@@ -180,13 +180,15 @@ class Validation(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Reference(Record):
-    """The profile of the training rows that drift is later measured against (a JSON file)."""
+    """The sketch of the training rows that drift is later measured against: a file. ``predictions``: that of what the
+    model predicts for the holdout, where it is going to be scored."""
 
     kind: ClassVar[str] = "reference"
     data_version: str
     path: str
     rows: int
     columns: int
+    predictions: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,13 +282,50 @@ class Promotion(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnDrift:
-    """The drift of one column. ``distance`` is ``None`` where it does not exist, and ``note`` says why."""
+    """The drift of one column, as ``docs/drift.md`` defines each number; ``None`` where it does not exist.
+
+    ``distance`` is the one that decided, ``judged_by`` its name, ``bound`` what it had to reach. ``significant``: it
+    changed; ``drifted``: it changed enough to matter. ``weight``: how much it counts in the share of the columns.
+    """
 
     name: str
-    type: Literal["numeric", "categorical"]
+    type: str
     distance: float | None
     drifted: bool
     note: str = ""
+    judged_by: str = "psi"
+    bound: float | None = None
+    significant: bool = False
+    p_value: float | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partitions(Record):
+    """The files of the judged window [``start``, ``end``), dealt out to tasks that summarise some of them each against
+    the reference of the champion ``version``."""
+
+    kind: ClassVar[str] = "partitions"
+    version: str
+    start: datetime
+    end: datetime
+    files: tuple[tuple[str, ...], ...]
+
+    def parts(self) -> list[dict[str, Any]]:
+        """What each of the mapped tasks is given, as JSON."""
+        whole = {k: v for k, v in self.to_json().items() if k not in ("record", "files")}
+        return [{**whole, "index": index, "files": list(files)} for index, files in enumerate(self.files)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SketchPart(Record):
+    """The sketch of a part of the judged window: a file."""
+
+    kind: ClassVar[str] = "sketch_part"
+    version: str
+    index: int
+    path: str
+    rows: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -391,6 +430,10 @@ class MonitorReport(Record):
     ``performance`` and ``new_data`` as they apply, ``why`` a sentence for each. ``new_rows``: how many rows are
     later than the champion's training rows, where that is asked for. ``performance`` may be of an earlier window,
     whose labels have come; ``estimate`` is of this one.
+
+    ``drifted`` is the verdict on the window, which gives an alarm by the rules over time. ``columns`` are at most the
+    200 worst of ``judged_columns``; ``outputs`` are target and predictions, which count for nothing. ``path`` and
+    ``page``: the whole report as JSON and as a page.
     """
 
     kind: ClassVar[str] = "monitor_report"
@@ -411,6 +454,10 @@ class MonitorReport(Record):
     findings: tuple[DataFinding, ...] = ()
     labels: LabelReport | None = None
     estimate: Estimate | None = None
+    drifted: bool | None = None
+    outputs: tuple[ColumnDrift, ...] = ()
+    judged_columns: int | None = None
+    page: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -444,7 +491,9 @@ RECORDS: Mapping[str, type[Record]] = {
         Promotion,
         Scoring,
         MonitorReport,
+        Partitions,
         RetrainRequest,
+        SketchPart,
     )
 }
 

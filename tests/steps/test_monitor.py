@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -120,12 +121,12 @@ class TestDrift:
         found = watch(rows(day(4), 30, seed=1), {"1": day(3)})
         assert found.fired == ()
         assert found.share_drifted == 0
-        assert found.why == ("0 of 2 columns drifted (0%); a column drifts from 0.2 on, the window from 50%",)
+        assert found.why == ("0 of 2 columns have drifted (0%; drift is from 50% on)",)
 
     def test_a_shift_fires_and_names_the_column(self, watch: Watch) -> None:
         found = watch(rows(day(4), 30, shift=2, seed=1), {"1": day(3)})
         assert found.fired == ("drift",)
-        assert found.why[0].startswith("1 of 2 columns drifted (50%): wind ")
+        assert found.why[0].startswith("1 of 2 columns has drifted (50%; drift is from 50% on): wind psi ")
 
     def test_key_target_and_time_are_not_compared_unless_named(self, watch: Watch) -> None:
         assert [c.name for c in watch(rows(day(4), 30), {"1": day(3)}).columns] == ["wind", "carrier"]
@@ -136,12 +137,58 @@ class TestDrift:
         with pytest.raises(StepError, match='Did you mean "wind"'):
             watch(rows(day(4), 30), {"1": day(3)}, drift={**DRIFT, "columns": ["winds"]})
 
-    def test_a_version_without_a_profile_is_an_error_that_names_it(self, watch: Watch, project: Project) -> None:
+    def test_a_version_without_a_reference_is_an_error_that_names_it(self, watch: Watch, project: Project) -> None:
         watch(rows(day(4), 30), {"1": day(3)})
-        for path in project.state.rglob("reference.json"):
+        shutil.rmtree(project.state / "cache" / "mlflow", ignore_errors=True)
+        for path in project.state.rglob("reference.sketch"):
             path.unlink()
-        with pytest.raises(StepError, match=r"tidemill/reference\.json of version 1"):
+        with pytest.raises(StepError, match=r"tidemill/reference\.sketch of version 1"):
             watch(None, {"1": day(3)}, run_id="2")
+
+    def test_a_damaged_reference_is_an_error_that_says_what_to_do(self, watch: Watch, project: Project) -> None:
+        watch(rows(day(4), 30), {"1": day(3)})
+        for path in project.state.rglob("reference.sketch"):
+            path.write_bytes(path.read_bytes()[:-20])
+        with pytest.raises(StepError, match="train a new version to have a reference again"):
+            watch(None, {"1": day(3)}, run_id="2")
+
+    def test_a_missing_column_is_a_severe_finding_and_no_crash(self, watch: Watch) -> None:
+        found = watch(rows(day(4), 30).drop("wind"), {"1": day(3)})
+        (missing,) = [f for f in found.findings if f.severity == "severe"]
+        assert (missing.kind, missing.column) == ("missing_column", "wind")
+        assert missing.detail in found.why
+
+    def test_the_target_is_compared_and_counts_for_nothing(self, watch: Watch) -> None:
+        late = rows(day(4), 30, seed=1).with_columns(late=pl.lit(1))
+        found = watch(late, {"1": day(3)})
+        assert [(c.name, c.significant) for c in found.outputs] == [("late", True)]
+        assert (found.fired, found.share_drifted) == ((), 0)
+        assert found.why[-1].startswith("of what comes out, late (psi ")
+
+    def test_the_report_is_a_page_and_json_in_the_runs_folder(self, watch: Watch) -> None:
+        found = watch(rows(day(4), 30, shift=2, seed=1), {"1": day(3)})
+        assert found.page is not None
+        assert "<svg" in Path(found.page).read_text()
+        told = json.loads(Path(found.page).with_name("drift.json").read_text())
+        assert (told["drifted"], told["rows"]) == (True, {"reference": 600, "current": 300})
+
+    def test_the_alarm_waits_for_windows_in_a_row(self, watch: Watch) -> None:
+        source = pl.concat([rows(day(4), 30, shift=2, seed=1), rows(day(5), 31, shift=2, seed=2)])
+        asked = {**DRIFT, "consecutive": 2}
+        first = watch(source, {"1": day(3)}, drift=asked)
+        assert (first.drifted, first.fired) == (True, ())
+        again = watch(source, {"1": day(3)}, drift=asked, run_id="manual__again")
+        assert again.fired == ()  # one window, judged twice, is one window
+        second = watch(source, {"1": day(3)}, drift=asked, start=day(5), end=day(6), run_id="scheduled__2")
+        assert second.fired == ("drift",)
+
+    def test_no_alarm_while_the_champion_warms_up(self, watch: Watch) -> None:
+        source = rows(day(4), 30, shift=2, seed=1)
+        early = watch(source, {"1": day(3, 25)}, drift={**DRIFT, "warm_up": "14 d"})
+        assert (early.drifted, early.fired) == (True, ())
+        assert "within 14 d after the champion's promotion" in early.why[-1]
+        late = watch(source, {}, drift={**DRIFT, "warm_up": "7 d"}, run_id="2")
+        assert late.fired == ("drift",)
 
 
 class TestPerformance:

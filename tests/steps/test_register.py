@@ -8,6 +8,7 @@ import pytest
 
 from tests.mlflow_store import copy_store, store_template
 from tests.steps.training import OWN_CLASS, Make, a_reference, a_version, rows, trained, write_code
+from tidemill.drift.sketch import Sketch
 from tidemill.ledger.views import REGISTERED
 from tidemill.project import Project
 from tidemill.records import ModelVersion, Reference
@@ -51,7 +52,7 @@ def test_a_version_says_where_it_came_from(ctx: StepContext) -> None:
         "tidemill.train_start": "2013-04-01T00:00:00+00:00",
         "tidemill.train_end": "2013-06-01T00:00:00+00:00",
     }
-    assert mlflow.download("delays", "1", "tidemill/reference.json").read_text() == '{"columns": {}}'
+    assert Sketch.read(mlflow.download("delays", "1", "tidemill/reference.sketch")).rows == 1
     with ctx.open_ledger() as ledger:
         entry = ledger.find("delays", f"registered/{made.run_id}")
     assert entry is not None
@@ -68,7 +69,7 @@ def test_registering_again_changes_nothing(ctx: StepContext) -> None:
 
 def test_a_reference_that_is_not_here(ctx: StepContext) -> None:
     Path(ctx.result(Reference).path).unlink()
-    with pytest.raises(StepError, match=r"reference.json is not here; do all workers share the state folder"):
+    with pytest.raises(StepError, match=r"reference\.sketch is not here; do all workers share the state folder"):
         register.run(ctx)
     assert versions(open_mlflow(ctx.connections, ctx.project)) == []
 

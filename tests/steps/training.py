@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tidemill.drift.summarise import summarise_table
 from tidemill.platforms.local.jobs import LocalJobs
 from tidemill.project import Project
 from tidemill.records import DataVersion, Part, Reference, Run
@@ -100,10 +101,10 @@ def write_code(project: Project, source: str) -> None:
 
 
 def a_reference(project: Project, data: DataVersion) -> Reference:
-    """A reference profile, as its step leaves one."""
-    path = project.state / "reference" / "reference.json"
+    """A reference, as its step leaves one."""
+    path = project.state / "reference" / "reference.sketch"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text('{"columns": {}}')
+    summarise_table(pl.DataFrame({"a": [1.0]})).write(path)
     return Reference(data_version=data.version, path=str(path), rows=1, columns=1)
 
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Asset, AssetAny, BaseOperator, Param
 
-from tidemill.airflow.operators import Placeholder, PromoteOperator, StepOperator, approval
+from tidemill.airflow.operators import (
+    SPREAD,
+    MappedStepOperator,
+    Placeholder,
+    PromoteOperator,
+    Stage,
+    StepOperator,
+    approval,
+)
 from tidemill.plan.model import AssetPlan, DagPlan, Plan, SchedulePlan, TaskPlan
 from tidemill.project import Project
 
@@ -65,14 +73,17 @@ def build(
         real = only is None or task.task_id == only
         if task.own is not None and builder is not None:
             builder.task(task, real=real)
+        elif task.step == SPREAD[1]:
+            tasks[task.task_id] = _mapped(task, dag, dag_plan, plan, project, tasks[SPREAD[0]], real=real)
         elif real:
             tasks[task.task_id] = _task(task, dag, dag_plan, plan, project)
         else:
-            tasks[task.task_id] = Placeholder(task_id=task.task_id, dag=dag)
+            tasks[task.task_id] = Placeholder(task_id=task.task_id, trigger_rule=_rule(task), dag=dag)
     nodes = {**builder.groups, **tasks} if builder is not None else tasks
     for name, before in dag_plan.edges():
         for upstream in before:
-            nodes[name].set_upstream(nodes[upstream])
+            if (upstream, name) != SPREAD:  # what a task is mapped over comes before it anyway
+                nodes[name].set_upstream(nodes[upstream])
     # After the tasks: each would otherwise keep a deep copy of the DAG's parameters, which takes a third of the time
     # to build a DAG, most of the time to store it, and half of its stored size. A run takes them from the DAG.
     dag.params.update(_params(dag_plan))
@@ -118,9 +129,25 @@ def _task(task: TaskPlan, dag: DAG, dag_plan: DagPlan, plan: Plan, project: Proj
         earlier=_ancestors(task, dag_plan),
         project=project,
         outlets=[asset(a) for a in task.outlets],
+        trigger_rule=_rule(task),
         **({"followers": task.followers} if task.followers else {}),
         dag=dag,
     )
+
+
+def _mapped(
+    task: TaskPlan, dag: DAG, dag_plan: DagPlan, plan: Plan, project: Project, source: Any, *, real: bool
+) -> Any:
+    """A stage that runs once for each part of what another one dealt out."""
+    if not real:
+        return Placeholder.partial(task_id=task.task_id, dag=dag).expand(stub=source.output)
+    stage = Stage(task.step, plan, _ancestors(task, dag_plan), project)
+    return MappedStepOperator.partial(task_id=task.task_id, dag=dag, stage=stage).expand(part=source.output)
+
+
+def _rule(task: TaskPlan) -> str:
+    """Where there is nothing to spread, its mapped tasks are skipped, and what comes after them tells why."""
+    return "none_failed" if SPREAD[1] in task.upstream else "all_success"
 
 
 def _ancestors(task: TaskPlan, dag_plan: DagPlan) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, SkipMixin
 
-from tidemill.airflow.links import MlflowLink
+from tidemill.airflow.links import MlflowLink, ReportLink
 from tidemill.plan.model import Plan
 from tidemill.project import Project
 
@@ -28,6 +28,7 @@ _COLOURS = {
     "reference": "#d9ead3",
     "promote": "#d0e0f5",
     "score": "#e6dcf0",
+    "partitions": "#e8eef2",
     "register": "#d0e0f5",
 }
 
@@ -36,6 +37,10 @@ _SAYING = frozenset({"retrain", "request", "monitor", "promote"})
 
 _LINKED = frozenset({"train", "register", "promote"})
 """The steps whose task links to what it made in MLflow."""
+
+
+SPREAD = ("partitions", "sketch")
+"""The stage that says what each mapped task has to do, and the mapped one."""
 
 
 class Placeholder(BaseOperator):
@@ -72,8 +77,11 @@ class StepOperator(BaseOperator):
             self.template_fields = ("said",)
             self.overwrite_rtif_after_execution = True
         self.mlflow_address: str | None = None
+        self.reported = False
         if step in _LINKED:
             self.operator_extra_links = (MlflowLink(),)
+        elif step == "monitor":
+            self.operator_extra_links = (ReportLink(),)
         self.ui_color = _COLOURS.get(step, "#ffffff")
 
     @property
@@ -81,8 +89,8 @@ class StepOperator(BaseOperator):
         """What the UI calls this task's operator."""
         return f"tidemill {self.step}"
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Run the step; the record it returns, as JSON, is the task's XCom.
+    def execute(self, context: Context) -> Any:
+        """Run the step; the record it returns, as JSON, is the task's XCom, or what each mapped task is given.
 
         Raises:
             AirflowSkipException: there is nothing to do; the reason is in the log and in what the task said.
@@ -94,7 +102,7 @@ class StepOperator(BaseOperator):
         from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
         from tidemill.ledger import LedgerError
-        from tidemill.records import RetrainRequest, Scoring
+        from tidemill.records import MonitorReport, Partitions, RetrainRequest, Scoring
         from tidemill.steps.context import StepError, StepSkipped
 
         step = import_module(f"tidemill.steps.{self.step}")
@@ -111,8 +119,15 @@ class StepOperator(BaseOperator):
             raise kind(str(error)) from None
         except LedgerError as error:
             raise AirflowException(str(error)) from None
+        if isinstance(record, Partitions):
+            return record.parts()
         self.said = said(record)
         value: dict[str, Any] = record.to_json()
+        if isinstance(record, MonitorReport):
+            from tidemill.airflow.metrics import emit
+
+            self.reported = record.page is not None
+            emit(record, ctx.dag_id)
         if isinstance(record, RetrainRequest | Scoring):
             for outlet in self.outlets:
                 context["outlet_events"][outlet].extra = value
@@ -120,15 +135,16 @@ class StepOperator(BaseOperator):
             self.mlflow_address = _address(ctx, record)
         return value
 
-    def _context(self, context: Context) -> StepContext:
+    def _context(self, context: Context, part: dict[str, Any] | None = None) -> StepContext:
         from tidemill.airflow.connections import AirflowConnections, ledger_opener
         from tidemill.platforms.local.jobs import LocalJobs
-        from tidemill.records import from_json
+        from tidemill.records import SketchPart, from_json
         from tidemill.spec.models import Spec
         from tidemill.steps.context import StepContext
 
         ti = context["ti"]
-        values = {name: ti.xcom_pull(task_ids=name) for name in self.earlier}
+        values = {name: ti.xcom_pull(task_ids=name) for name in self.earlier if name not in SPREAD}
+        sketches = ti.xcom_pull(task_ids=SPREAD[-1]) if SPREAD[-1] in self.earlier else ()
         connections = AirflowConnections()
         return StepContext(
             pipeline=self.plan.pipeline,
@@ -146,8 +162,35 @@ class StepOperator(BaseOperator):
             trigger=trigger_facts(context),
             results={name: from_json(value) for name, value in values.items() if value and "record" in value},
             answer=values.get("approve"),
+            part=part,
+            parts=tuple(SketchPart.from_json(value) for value in sketches or () if value),
             log=logging.getLogger(f"tidemill.{self.step}"),
         )
+
+
+class Stage:
+    """What a mapped task is besides its part. Its text is what Airflow stores of it."""
+
+    def __init__(self, step: str, plan: Plan, earlier: tuple[str, ...], project: Project) -> None:
+        self.step = step
+        self.plan = plan
+        self.earlier = earlier
+        self.project = project
+
+    def __str__(self) -> str:
+        """The step and its pipeline."""
+        return f"{self.step} of {self.plan.pipeline}"
+
+
+class MappedStepOperator(StepOperator):
+    """Runs one step for a part of the work."""
+
+    def __init__(self, *, stage: Stage, part: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(step=stage.step, plan=stage.plan, earlier=stage.earlier, project=stage.project, **kwargs)
+        self.part = part
+
+    def _context(self, context: Context, part: dict[str, Any] | None = None) -> StepContext:
+        return super()._context(context, self.part)
 
 
 class PromoteOperator(StepOperator, SkipMixin):
@@ -162,7 +205,7 @@ class PromoteOperator(StepOperator, SkipMixin):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the step, then skip the tasks right after it that ask for another outcome."""
-        value = super().execute(context)
+        value: dict[str, Any] = super().execute(context)
         # Skipping ends the task by an exception, and what a task returns is lost with it.
         context["ti"].xcom_push("return_value", value)
         self.skip_all_except(context["ti"], self.followers.get(value["outcome"], []))

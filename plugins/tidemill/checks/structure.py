@@ -35,6 +35,8 @@ _RECORDS: dict[str, type[records.Record]] = {
     "register": records.ModelVersion,
     "promote": records.Promotion,
     "score": records.Scoring,
+    "partitions": records.Partitions,
+    "sketch": records.SketchPart,
     "monitor": records.MonitorReport,
     "request": records.RetrainRequest,
 }

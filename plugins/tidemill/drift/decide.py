@@ -227,7 +227,7 @@ def judge(
     total = sum(c.weight for c in columns)
     share = sum(c.weight for c in columns if c.drifted) / total if total else None
     return Verdict(
-        drifted=share is not None and share > 0 and share >= rules.share,
+        drifted=share is not None and share > 0 and bool(share >= rules.share),
         rows=rows,
         columns=tuple(columns),
         share_drifted=share,
@@ -263,8 +263,8 @@ def _column(evidence: Evidence, rules: Rules, is_significant: bool, *, enough: b
         linf=found["linf"],
         chi2=found["chi2"],
         p_value=evidence.p_value,
-        significant=judged and is_significant,
-        drifted=judged and is_significant and value is not None and bound is not None and value >= bound,
+        significant=judged and bool(is_significant),
+        drifted=judged and is_significant and value is not None and bound is not None and bool(value >= bound),
         judged=judged,
         judged_by=by,
         bound=bound,

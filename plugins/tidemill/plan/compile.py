@@ -233,7 +233,7 @@ def training_stages(spec: Spec) -> list[Stage]:
         checked = "validate"
     stages += [
         ("train", (checked,), "train"),
-        ("reference", (checked,), "monitor.drift" if spec.monitor and spec.monitor.drift else "data"),
+        ("reference", ("train",), "monitor.drift" if spec.monitor and spec.monitor.drift else "data"),
         ("evaluate", ("train",), "evaluate"),
         (
             "register",
@@ -257,7 +257,15 @@ def monitor_stages(spec: Spec) -> list[Stage]:
     """The stages of the monitor's DAG, in order; none if the file asks for none."""
     if spec.monitor is None:
         return []
-    stages: list[Stage] = [("as_of", (), "monitor"), ("monitor", ("as_of",), "monitor")]
+    stages: list[Stage] = [("as_of", (), "monitor")]
+    if spec.monitor.partitions is not None and spec.monitor.drift is not None:
+        stages += [
+            ("partitions", ("as_of",), "monitor.partitions"),
+            ("sketch", ("partitions",), "monitor.partitions"),
+            ("monitor", ("sketch",), "monitor"),
+        ]
+    else:
+        stages.append(("monitor", ("as_of",), "monitor"))
     if spec.retrain and spec.retrain.triggers:
         stages.append(("request", ("monitor",), "retrain.triggers"))
     return stages

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from tidemill.errors import TidemillError
 from tidemill.project import Project
-from tidemill.records import AsOf, Record
+from tidemill.records import AsOf, Record, SketchPart
 
 if TYPE_CHECKING:
     from tidemill.ledger import Ledger
@@ -67,7 +67,8 @@ class StepContext:
     """Everything a step may use.
 
     ``results`` are the records of the run's earlier steps, by step name; ``answer`` is a person's answer at the
-    approval, as Airflow's human-in-the-loop task returns it.
+    approval, as Airflow's human-in-the-loop task returns it. ``part`` is what a mapped task has to do, ``parts`` what
+    the mapped tasks before this one have done.
     """
 
     pipeline: str
@@ -85,6 +86,8 @@ class StepContext:
     trigger: TriggerFacts
     results: Mapping[str, Record] = field(default_factory=dict)
     answer: Mapping[str, Any] | None = None
+    part: Mapping[str, Any] | None = None
+    parts: tuple[SketchPart, ...] = ()
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("tidemill"))
 
     @property

@@ -1,8 +1,8 @@
 """Judges one window of rows for the champion that was in force when the window began.
 
 The window is the data interval of a scheduled run, else ``monitor.window`` before ``as_of``, else as long as the
-schedule's last interval. Drift is measured against the champion's own training rows; performance (performance.py) on
-the rows whose true values are known, and estimated (estimate.py) on those where they are not yet.
+schedule's last interval. Drift (drift.py) is measured against the champion's own training rows; performance
+(performance.py) on the rows whose true values are known, and estimated (estimate.py) on those where they are not yet.
 """
 
 from __future__ import annotations
@@ -10,26 +10,20 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tidemill.ledger.views import DRIFT, champion
 from tidemill.records import MonitorReport
 from tidemill.spec.monitoring import Monitor
 from tidemill.spec.units import format_instant
-from tidemill.steps import estimate, new_data, performance
+from tidemill.steps import drift, estimate, new_data, performance
 from tidemill.steps.context import StepContext, StepError
-from tidemill.steps.labels import with_target
 from tidemill.steps.ledger_io import record
 from tidemill.steps.window import window_of
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from tidemill.ledger import Entry
-    from tidemill.tools.mlflow import Mlflow
-
-REFERENCE = "tidemill/reference.json"
-"""Where the profile of its training rows lies in a version's run."""
 
 
 def run(ctx: StepContext) -> MonitorReport:
@@ -39,8 +33,7 @@ def run(ctx: StepContext) -> MonitorReport:
     nothing.
 
     Raises:
-        StepError: the source cannot be read or lacks a column, or the champion or its
-            profile cannot be loaded.
+        StepError: the source cannot be read or lacks a column, or the champion or its reference cannot be loaded.
     """
     settings = ctx.spec.monitor
     if settings is None:
@@ -48,16 +41,7 @@ def run(ctx: StepContext) -> MonitorReport:
     start, end = window_of(ctx, settings)
     with ctx.open_ledger() as ledger:
         entries = ledger.entries(ctx.model)
-    rows = performance.window_rows(ctx, start, end)
-    report = MonitorReport(
-        model=ctx.model,
-        version=None,
-        start=start,
-        end=end,
-        rows=rows.height,
-        labelled=with_target(rows, ctx.spec.evaluate.target).height,
-    )
-    report = _new_data(ctx, _judge(ctx, settings, report, rows, entries), entries)
+    report = _new_data(ctx, _judge(ctx, settings, _counted(ctx, start, end), entries), entries)
     path = ctx.scratch("monitor") / "report.json"
     report = dataclasses.replace(report, path=str(path))
     path.write_text(json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -70,9 +54,23 @@ def run(ctx: StepContext) -> MonitorReport:
     return report
 
 
-def _judge(
-    ctx: StepContext, settings: Monitor, report: MonitorReport, rows: pl.DataFrame, entries: Sequence[Entry]
-) -> MonitorReport:
+def _counted(ctx: StepContext, start: datetime, end: datetime) -> MonitorReport:
+    """A report that knows how many rows there are: they are counted, and not read, since there may be very many."""
+    from tidemill.tools.source import count_rows
+
+    data, target = ctx.spec.data, ctx.spec.evaluate.target
+    path, column = ctx.project.path(data.source), data.window.column
+    return MonitorReport(
+        model=ctx.model,
+        version=None,
+        start=start,
+        end=end,
+        rows=count_rows(path, column, start, end),
+        labelled=count_rows(path, column, start, end, filled=target),
+    )
+
+
+def _judge(ctx: StepContext, settings: Monitor, report: MonitorReport, entries: Sequence[Entry]) -> MonitorReport:
     in_force = champion(entries, at=report.start)
     if in_force is None:
         return _with(report, f"no champion was in force at {format_instant(report.start)}: nothing is judged")
@@ -91,35 +89,10 @@ def _judge(
 
     mlflow = open_mlflow(ctx.connections, ctx.project)
     if settings.drift is not None and enough:
-        report = _drift(ctx, settings, report, rows, mlflow)
+        report = drift.judge(ctx, settings.drift, report, entries, in_force, mlflow)
     if settings.performance is not None or settings.compare_previous:
         report = performance.judge(ctx, settings, report, entries, mlflow)
     return estimate.judge(ctx, settings, report, mlflow) if settings.estimate else report
-
-
-def _drift(
-    ctx: StepContext, settings: Monitor, report: MonitorReport, rows: pl.DataFrame, mlflow: Mlflow
-) -> MonitorReport:
-    from tidemill.drift.profile import DriftError, Profile
-    from tidemill.drift.report import compare
-
-    assert settings.drift is not None
-    assert report.version is not None
-    data = ctx.spec.data
-    try:
-        found = compare(
-            Profile.read(mlflow.download(ctx.model, report.version, REFERENCE)),
-            rows,
-            at_least=settings.drift.at_least or 0.2,
-            share=settings.drift.share,
-            columns=settings.drift.columns,
-            exclude={*data.key, data.window.column, ctx.spec.evaluate.target},
-        )
-    except DriftError as error:
-        raise StepError(f"drift of version {report.version}: {error}") from error
-    report = dataclasses.replace(report, columns=found.columns, share_drifted=found.share_drifted)
-    asked = f"a column drifts from {settings.drift.at_least or 0.2:g} on, the window from {settings.drift.share:.0%}"
-    return _with(report, f"{found.why()}; {asked}", fired="drift" if found.drifted else None)
 
 
 def _new_data(ctx: StepContext, report: MonitorReport, entries: Sequence[Entry]) -> MonitorReport:

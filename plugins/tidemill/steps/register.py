@@ -10,6 +10,7 @@ from tidemill.steps.code import git_commit
 from tidemill.steps.context import StepContext, StepError
 from tidemill.steps.ledger_io import record
 from tidemill.steps.owner import check_owner
+from tidemill.steps.reference import ARTIFACTS
 
 
 def run(ctx: StepContext) -> ModelVersion:
@@ -24,11 +25,12 @@ def run(ctx: StepContext) -> ModelVersion:
     with ctx.open_ledger() as ledger:
         check_owner(ledger, ctx)
     mlflow = open_mlflow(ctx.connections, ctx.project)
-    profile = Path(reference.path)
-    if not profile.is_file():
-        raise StepError(f"the reference profile {profile} is not here; do all workers share the state folder?")
-    # Before the version exists: a version whose reference is missing could never be monitored.
-    mlflow.log_artifact(trained.run_id, profile, "tidemill")
+    for path in filter(None, (reference.path, reference.predictions)):
+        sketch = Path(path)
+        if not sketch.is_file():
+            raise StepError(f"the sketch {sketch} is not here; do all workers share the state folder?")
+        # Before the version exists: a version whose reference is missing could never be monitored.
+        mlflow.log_artifact(trained.run_id, sketch, ARTIFACTS)
     version = mlflow.register(ctx.model, trained.run_id, trained.model_uri, version_tags(ctx, data, trained))
     made = ModelVersion(model=ctx.model, version=version, run_id=trained.run_id, data_version=data.version)
     with ctx.open_ledger() as ledger:

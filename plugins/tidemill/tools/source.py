@@ -168,8 +168,10 @@ def matching(
         return found.with_columns(pl.col(name).cast(kind) for name, kind in given.items())
 
 
-def count_rows(path: Path, column: str, start: datetime, end: datetime) -> int:
+def count_rows(path: Path, column: str, start: datetime, end: datetime, *, filled: str | None = None) -> int:
     """How many rows have `start` <= `column` < `end`; none is an answer here. Reads that column only.
+
+    `filled`: only rows that have a value there (NaN is none); none have where there is no such column.
 
     Raises:
         SourceError: as `bounds`.
@@ -177,10 +179,16 @@ def count_rows(path: Path, column: str, start: datetime, end: datetime) -> int:
     import polars as pl
 
     frame = scan(path)
-    require(path, frame.collect_schema().names(), [column])
+    schema = frame.collect_schema()
+    require(path, schema.names(), [column])
+    if filled is not None and filled not in schema:
+        return 0
     time, zone = _time(path, frame, column)
     with _readable(path):
         inside = frame.filter(time >= _bound(start, zone), time < _bound(end, zone))
+        if filled is not None:
+            known = pl.col(filled).is_not_null()
+            inside = inside.filter(known & pl.col(filled).is_not_nan() if schema[filled].is_float() else known)
         return int(inside.select(pl.len()).collect(engine="streaming").item())
 
 
