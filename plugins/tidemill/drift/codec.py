@@ -10,7 +10,8 @@ The object holds what is scalar, column by column. Arrays of all columns are put
 and a stream's integers are stored byte by byte, the lowest bytes of all first: most of the higher ones are zero or
 alike, and so take next to no space. An edge is stored as its distance from the one before it, counted in numbers that
 a double can be, without the zeros at its end: a few bits for edges that were rounded, all of them for those that are
-exact. Sums of a compact sketch are a byte a bin (`numeric.compacted`).
+exact; or, where they are decimal fractions, as whole numbers (`edge_codec`). Sums of a compact sketch are a byte a
+bin (`numeric.compacted`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from tidemill.drift.edges import BITS, from_ordered, to_ordered
+from tidemill.drift.edge_codec import pack_decimals, pack_steps, unpack_decimals, unpack_steps
 from tidemill.drift.errors import DriftError
 from tidemill.drift.numeric import mean_positions, sums_at
 from tidemill.drift.sketch import (
@@ -104,7 +105,7 @@ def _digest(content: bytes) -> bytes:
 class _Streams:
     """Arrays of integers by field, those of one column after those of another."""
 
-    NAMES = ("shifts", "edges", "counts", "means", "sums", "deciles", "categories")
+    NAMES = ("shifts", "edges", "counts", "means", "sums", "lows", "highs", "deciles", "categories")
     BYTES = frozenset({"shifts", "means"})
 
     def __init__(self) -> None:
@@ -183,15 +184,23 @@ def _column(column: ColumnSketch, streams: _Streams) -> tuple[str, dict[str, Any
 
 
 def _write_numbers(column: NumericSketch, values: dict[str, Any], streams: _Streams) -> None:
-    for name in ("edges", "counts", "sums", "deciles"):
-        del values[name]
+    for name in ("edges", "counts", "sums", "lows", "highs", "deciles"):
+        values.pop(name, None)
     values["bins"] = len(column.counts)
     values["tens"] = len(column.deciles)
-    shifts, odd = _pack_edges(column.edges)
+    decimals = pack_decimals(column.edges)
+    if decimals is not None:
+        values["places"], shifts, steps = decimals
+    else:
+        shifts, steps = pack_steps(column.edges)
     streams.write("shifts", shifts)
-    streams.write("edges", odd)
+    streams.write("edges", steps)
     streams.write("counts", column.counts.astype("uint64"))
     streams.write("deciles", column.deciles.astype("uint64"))
+    if column.lows is not None and column.highs is not None:
+        values["ranges"] = True
+        streams.write("lows", column.lows.view("uint64"))
+        streams.write("highs", column.highs.view("uint64"))
     if column.compact and len(column.edges) > 1:
         streams.write("means", mean_positions(column.edges, column.counts, column.sums))
         streams.write("sums", column.sums[[0, -1]].view("uint64"))
@@ -199,28 +208,12 @@ def _write_numbers(column: NumericSketch, values: dict[str, Any], streams: _Stre
         streams.write("sums", column.sums.view("uint64"))
 
 
-def _pack_edges(edges: NDArray[np.float64]) -> tuple[Any, Any]:
-    """The steps from edge to edge, counted in doubles, as what is before and the number of zeros at the end: so many
-    that ``BITS`` bits are before them if that is enough, as it is for most."""
-    import numpy as np
-
-    steps = np.diff(to_ordered(edges), prepend=np.uint64(0))
-    lowest = steps & (~steps + np.uint64(1))
-    zeros = np.frexp(lowest.astype(np.float64))[1] - 1
-    high = steps & ~(steps >> np.uint64(1))  # keeps the highest bit, and rounding up to the next power cannot happen
-    bits = np.frexp(high.astype(np.float64))[1]
-    shifts = np.where(zeros >= bits - BITS, np.maximum(bits - BITS, 0), zeros).astype(np.uint8)
-    return shifts, steps >> shifts.astype(np.uint64)
-
-
-def _unpack_edges(shifts: Any, odd: Any) -> Any:
+def _shared(shifts: Any, steps: Any, places: int | None) -> Any:
     """The edges. Sketches of one reference share them, in memory too: that they are the same is then seen at once."""
-    import numpy as np
-
-    key = shifts.tobytes() + odd.tobytes()
+    key = b"%d:" % (-99 if places is None else places) + shifts.tobytes() + steps.tobytes()
     edges = _SHARED.get(key)
     if edges is None:
-        edges = from_ordered(np.cumsum(odd << shifts.astype(np.uint64), dtype=np.uint64))
+        edges = unpack_steps(shifts, steps) if places is None else unpack_decimals(shifts, steps, places)
         edges.flags.writeable = False
         _SHARED[key] = edges
     return edges
@@ -248,7 +241,7 @@ def _read_numbers(values: dict[str, Any], streams: _Streams) -> NumericSketch:
     import numpy as np
 
     bins, tens = values.pop("bins"), values.pop("tens")
-    edges = _unpack_edges(streams.take("shifts", bins - 1), streams.take("edges", bins - 1))
+    edges = _shared(streams.take("shifts", bins - 1), streams.take("edges", bins - 1), values.pop("places", None))
     counts = streams.take("counts", bins).astype(np.int64)
     if values.get("compact") and bins > 2:
         sums = np.empty(bins, dtype=np.float64)
@@ -256,10 +249,13 @@ def _read_numbers(values: dict[str, Any], streams: _Streams) -> NumericSketch:
         sums[[0, -1]] = streams.take("sums", 2).view(np.float64)
     else:
         sums = streams.take("sums", bins).view(np.float64)
+    ranges = values.pop("ranges", False)
     return NumericSketch(
         edges=edges,
         counts=counts,
         sums=sums,
+        lows=streams.take("lows", bins).view(np.float64) if ranges else None,
+        highs=streams.take("highs", bins).view(np.float64) if ranges else None,
         deciles=streams.take("deciles", tens).astype(np.int64),
         octaves=tuple(values.pop("octaves", ())),
         examples=tuple(values.pop("examples", ())),

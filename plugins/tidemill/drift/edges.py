@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from tidemill.drift.doubles import CODES, from_ordered, to_ordered, whole_numbers
 from tidemill.drift.sketch import BINS
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+FULL = 1.1
+"""Rounding an edge may make a bin hold so many times what it should, not more."""
+FEW_PLACES = 4
+"""Values with so many decimal places are stored as whole numbers, and not rounded."""
 POINT = 8 * BINS
 """A value that more than n / POINT rows have gets a bin of its own where an edge falls on it."""
 BITS = 5
@@ -42,13 +47,10 @@ def build(values: Floats, *, infinite: bool = False) -> tuple[Edges, int]:
     first = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
     centre = float(values[(n - 1) // 2]) + 0.0
     tens = np.unique(values[_ranks(n, 10)]) + 0.0
-    if len(first) <= BINS:
-        points = values[first] + 0.0
-        edges = np.unique(np.concatenate([np.nextafter(points, -np.inf), points]))
-        if len(points) == 1:  # what is smaller needs a bin of its own, as what is larger has
-            tens = edges
+    if len(first) == 1:  # what is smaller needs a bin of its own, as what is larger has
+        edges = tens = np.concatenate([np.nextafter(tens, -np.inf), tens]) + 0.0
     else:
-        edges = _quantiles(values, tens)
+        edges = _quantiles(values, values[first] + 0.0 if len(first) <= BINS else None, tens)
     return Edges(edges, np.searchsorted(edges, tens).astype(np.int64), centre), len(first)
 
 
@@ -59,27 +61,34 @@ def _ranks(n: int, bins: int) -> NDArray[np.int64]:
     return (n - 1) * np.arange(1, bins, dtype=np.int64) // bins
 
 
-def _quantiles(values: Floats, tens: Floats) -> Floats:
+def _quantiles(values: Floats, chosen: Floats | None, tens: Floats) -> Floats:
+    """The edges: ``chosen`` values, or the quantiles if there are none, and those that a point needs besides."""
     import numpy as np
 
     n = len(values)
-    halves = n // (BINS * 2 ** np.arange(1, 40, dtype=np.int64))  # the outer bins, halved and halved again
-    halves = halves[halves >= 1]
-    ranks = np.unique(np.concatenate([_ranks(n, BINS), halves - 1, n - 1 - halves]))
-    chosen = np.unique(values[ranks]) + 0.0
-    mass = np.searchsorted(values, chosen, side="right") - np.searchsorted(values, chosen, side="left")
-    points = chosen[(mass > 1) & (mass * POINT > n)]
-    before = np.nextafter(points, -np.inf)
-    kept = np.union1d(np.union1d(points, before), tens)
+    alone = 0 if chosen is not None and n <= BINS else 1
+    if chosen is None:
+        halves = n // (BINS * 2 ** np.arange(1, 40, dtype=np.int64))  # the outer bins, halved and halved again
+        halves = halves[halves >= 1]
+        ranks = np.unique(np.concatenate([_ranks(n, BINS), halves - 1, n - 1 - halves]))
+        chosen = np.unique(values[ranks]) + 0.0
+    after = np.searchsorted(values, chosen, side="right")
+    mass = after - np.searchsorted(values, chosen, side="left")
+    points = chosen[(mass > alone) & (mass * POINT > n)]
+    before = np.nextafter(points, -np.inf) + 0.0
     edges = np.union1d(chosen, before)
-    exact = np.isin(edges, kept)
-    for _ in range(3):
-        rounded = _rounded(edges, exact)
-        full = _overfull(values, rounded, edges)
+    if any(whole_numbers(chosen, code)[1].all() for code in CODES if abs(code) <= FEW_PLACES):
+        return edges  # are few bits as they are
+    exact = np.isin(edges, np.concatenate([points, before, tens]))
+    room = np.searchsorted(values, edges, side="right")
+    next_value = np.where(room < n, values[np.minimum(room, n - 1)], np.inf)
+    narrow = np.zeros(len(edges), dtype=bool)
+    while True:  # at most as often as there are edges; twice, mostly
+        rounded = _rounded(edges, exact, np.where(narrow, next_value, np.nan))
+        full = _overfull(values, rounded, edges) & ~exact & ~narrow
         if not full.any():
             return rounded
-        exact = exact | full
-    return edges
+        narrow |= full
 
 
 def _overfull(values: Floats, rounded: Floats, edges: Floats) -> NDArray[np.bool_]:
@@ -90,20 +99,30 @@ def _overfull(values: Floats, rounded: Floats, edges: Floats) -> NDArray[np.bool
         return np.diff(np.concatenate([[0], np.searchsorted(values, of, side="right"), [len(values)]]))
 
     now = held(rounded)
-    full = (now > len(values) * 1.1 / BINS) & (now > held(edges))
+    full = (now > len(values) * FULL / BINS) & (now > held(edges))
     return full[:-1] | full[1:]
 
 
-def _rounded(edges: Floats, exact: NDArray[np.bool_]) -> Floats:
+def _rounded(edges: Floats, exact: NDArray[np.bool_], below: Floats) -> Floats:
     """The edges, each moved so that its distance from the one before, as numbers are ordered, has few bits; and by
-    at most 1/16 of its distance to either neighbour."""
+    at most 1/16 of its distance to either neighbour. Where ``below`` is not NaN, the edge is moved to the number with
+    the fewest bits from there on to before that value: no value changes sides."""
     import numpy as np
 
     order = to_ordered(edges).tolist()
-    moved = [order[0]]
+    limits = np.where(np.isnan(below), edges, below)
+    limit = to_ordered(limits).tolist()
+    moved = order[:1]
     for i, fixed in enumerate(exact.tolist()[1:], 1):
         step = order[i] - moved[-1]
-        if not fixed:
+        room = limit[i] - order[i]
+        if fixed:
+            pass
+        elif room > 2:  # the number right before that value may be an edge itself
+            last = step + room - 2
+            zeros = (step ^ last).bit_length() - 1
+            step = last >> zeros << zeros
+        elif room == 0:
             after = order[i + 1] - order[i] if i + 1 < len(order) else step
             shift = min(step.bit_length() - BITS, after.bit_length() - 4)
             if shift > 0:
@@ -111,20 +130,3 @@ def _rounded(edges: Floats, exact: NDArray[np.bool_]) -> Floats:
         moved.append(moved[-1] + step)
     rounded = from_ordered(np.array(moved, dtype=np.uint64))
     return np.where(np.isfinite(rounded), rounded, edges) + 0.0
-
-
-def to_ordered(values: Floats) -> NDArray[np.uint64]:
-    """Numbers as integers in the same order; neighbours differ by one."""
-    import numpy as np
-
-    bits = values.view(np.uint64)
-    negative = bits >> np.uint64(63) == 1
-    return np.where(negative, ~bits, bits | np.uint64(1 << 63))
-
-
-def from_ordered(order: NDArray[np.uint64]) -> Floats:
-    """The inverse of ``to_ordered``."""
-    import numpy as np
-
-    positive = order >> np.uint64(63) == 1
-    return np.where(positive, order & np.uint64((1 << 63) - 1), ~order).view(np.float64)
