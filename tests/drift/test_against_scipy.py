@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
-from tests.drift.cases import N, NUMBERS
+from tests.drift.cases import NUMBERS, N
 from tidemill.drift.distances import Distances, distances
 from tidemill.drift.sketch import NumericSketch, Sketch, merge
 from tidemill.drift.summarise import summarise_table

@@ -89,7 +89,7 @@ class CategoryCounter:
         self._last = (names, position, known)
         return position, known
 
-    def _compact(self, limit: int = TRACKED) -> tuple[Any, Counts]:
+    def _compact(self) -> tuple[Any, Counts]:
         """All other categories that are counted, each once; the rarest are dropped where there are too many."""
         import numpy as np
         import pyarrow as pa
@@ -102,11 +102,12 @@ class CategoryCounter:
             names = encoded.dictionary
             summed = np.bincount(np.asarray(encoded.indices), weights=np.concatenate(self._found))
             counts = summed.astype(np.int64)
-        if len(names) > limit or not self._sample.empty:
+        if len(names) > TRACKED or not self._sample.empty:
             self._sample.add(names)
-        if len(names) > limit:
-            order = np.argpartition(counts, len(counts) - limit // 2)
-            rare, kept = order[: len(order) - limit // 2], np.sort(order[len(order) - limit // 2 :])
+        if len(names) > TRACKED:
+            few = len(counts) - TRACKED // 2
+            order = np.argpartition(counts, few)
+            rare, kept = order[:few], np.sort(order[few:])
             self.dropped += int(counts[rare].sum())
             self.undercount += int(counts[rare].max())
             names, counts = names.take(pa.array(kept)), counts[kept]

@@ -49,7 +49,8 @@ def pack_decimals(edges: Floats) -> tuple[int, Any, Any] | None:
         return None
     for code in CODES:
         whole, fraction = whole_numbers(edges, code)
-        before = np.append(edges[:-1] == np.nextafter(edges[1:], -np.inf), False)
+        with np.errstate(over="ignore"):
+            before = np.append(edges[:-1] == np.nextafter(edges[1:], -np.inf), False)
         before &= ~fraction & np.append(fraction[1:], False)
         if (fraction | before).mean() >= DECIMAL:
             how = np.where(fraction, FRACTION, np.where(before, BEFORE, ORDERED)).astype(np.uint8)
@@ -69,7 +70,8 @@ def unpack_decimals(how: Any, steps: Any, code: int) -> Floats:
     step = (folded >> np.uint64(1)).astype(np.int64) ^ -(folded & np.uint64(1)).astype(np.int64)
     edges[how == FRACTION] = fractions(np.cumsum(step), code)
     before = np.flatnonzero(how == BEFORE)
-    edges[before] = np.nextafter(edges[before + 1], -np.inf)
+    with np.errstate(over="ignore"):
+        edges[before] = np.nextafter(edges[before + 1], -np.inf)
     return edges
 
 

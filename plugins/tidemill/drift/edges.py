@@ -48,7 +48,7 @@ def build(values: Floats, *, infinite: bool = False) -> tuple[Edges, int]:
     centre = float(values[(n - 1) // 2]) + 0.0
     tens = np.unique(values[_ranks(n, 10)]) + 0.0
     if len(first) == 1:  # what is smaller needs a bin of its own, as what is larger has
-        edges = tens = np.concatenate([np.nextafter(tens, -np.inf), tens]) + 0.0
+        edges = tens = np.concatenate([_before(tens), tens])
     else:
         edges = _quantiles(values, values[first] + 0.0 if len(first) <= BINS else None, tens)
     return Edges(edges, np.searchsorted(edges, tens).astype(np.int64), centre), len(first)
@@ -75,7 +75,7 @@ def _quantiles(values: Floats, chosen: Floats | None, tens: Floats) -> Floats:
     after = np.searchsorted(values, chosen, side="right")
     mass = after - np.searchsorted(values, chosen, side="left")
     points = chosen[(mass > alone) & (mass * POINT > n)]
-    before = np.nextafter(points, -np.inf) + 0.0
+    before = _before(points)
     edges = np.union1d(chosen, before)
     if any(whole_numbers(chosen, code)[1].all() for code in CODES if abs(code) <= FEW_PLACES):
         return edges  # are few bits as they are
@@ -89,6 +89,14 @@ def _quantiles(values: Floats, chosen: Floats | None, tens: Floats) -> Floats:
         if not full.any():
             return rounded
         narrow |= full
+
+
+def _before(values: Floats) -> Floats:
+    """The numbers before these; before the least there is -inf."""
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        return np.nextafter(values, -np.inf) + 0.0
 
 
 def _overfull(values: Floats, rounded: Floats, edges: Floats) -> NDArray[np.bool_]:
