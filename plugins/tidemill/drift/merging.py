@@ -147,6 +147,8 @@ def _numbers(found: Sequence[NumericSketch]) -> NumericSketch:
         edges=first.edges,
         counts=_sum([column.counts for column in found]),
         sums=_sum([column.sums for column in found]),
+        lows=_extreme([column.lows for column in found], np.minimum),
+        highs=_extreme([column.highs for column in found], np.maximum),
         deciles=first.deciles,
         minimum=min((c.minimum for c in filled if c.minimum is not None), default=None),
         maximum=max((c.maximum for c in filled if c.maximum is not None), default=None),
@@ -198,6 +200,17 @@ def _sum(arrays: Sequence[Any]) -> Any:
     total = arrays[0].copy()
     for array in arrays[1:]:
         np.add(total, array, out=total)
+    return total
+
+
+def _extreme(arrays: Sequence[Floats | None], of: np.ufunc) -> Floats | None:
+    """The least or greatest of arrays of one length, one by one; None unless all have them."""
+    if any(array is None for array in arrays):
+        return None
+    found = cast(Sequence["Floats"], arrays)
+    total = found[0].copy()
+    for array in found[1:]:
+        of(total, array, out=total)
     return total
 
 
@@ -269,7 +282,17 @@ def rebin(column: NumericSketch, edges: Floats, deciles: NDArray[np.int64]) -> N
     if column.finite and np.isfinite(off):  # the mean is known: what spreading got wrong is shared out
         sums = sums + off * counts / column.finite
     error = column.error + _widest_bin(column)
-    return replace(column, edges=edges, counts=counts, sums=sums, deciles=deciles, error=error, compact=False)
+    return replace(
+        column,
+        edges=edges,
+        counts=counts,
+        sums=sums,
+        lows=None,
+        highs=None,
+        deciles=deciles,
+        error=error,
+        compact=False,
+    )
 
 
 def _categories(found: Sequence[CategoricalSketch]) -> CategoricalSketch:

@@ -69,6 +69,8 @@ class Counter:
         bins = len(self.on.edges) + 1
         self.counts = np.zeros(bins, dtype=np.int64)
         self.sums = np.zeros(bins, dtype=np.float64)
+        self.lows = np.full(bins, np.inf)
+        self.highs = np.full(bins, -np.inf)
         self._octaves = np.zeros(LARGEST - SMALLEST + 1, dtype=np.int64)
         self._edges: dict[Any, Floats] = {np.dtype(np.float64): self.on.edges}
 
@@ -95,8 +97,11 @@ class Counter:
         below = np.searchsorted(values, self._native(values.dtype), side="right")
         counts = np.diff(below, prepend=0, append=len(values))
         filled = np.flatnonzero(counts)
-        starts = np.concatenate([[0], below])[filled]
+        bounds = np.concatenate([[0], below, [len(values)]])
+        starts = bounds[filled]
         self.counts += counts
+        self.lows[filled] = np.minimum(self.lows[filled], values[starts])
+        self.highs[filled] = np.maximum(self.highs[filled], values[bounds[filled + 1] - 1])
         with np.errstate(over="ignore", invalid="ignore"):
             sums = np.add.reduceat(values, starts, dtype=np.float64)
             self.sums[filled] += sums
@@ -137,8 +142,10 @@ class Counter:
             return
         top = math.frexp(farthest)[1] - 1
         powers = 2.0 ** np.arange(top, max(top - OCTAVES, SMALLEST - 1), -1)
-        within = np.searchsorted(values, centre + powers, side="left")
-        left = np.searchsorted(values, centre - powers, side="right")
+        with np.errstate(over="ignore"):
+            beyond, before = centre + powers, centre - powers
+        within = np.searchsorted(values, beyond, side="left")
+        left = np.searchsorted(values, before, side="right")
         first = LARGEST - top
         self._octaves[first : first + len(powers)] += np.diff(len(values) - within + left, prepend=0)
 
@@ -153,6 +160,8 @@ class Counter:
             edges=self.on.edges,
             counts=self.counts,
             sums=self.sums,
+            lows=self.lows,
+            highs=self.highs,
             deciles=self.on.deciles,
             minimum=self.minimum + 0.0 if finite else None,
             maximum=self.maximum + 0.0 if finite else None,
@@ -261,11 +270,11 @@ def compacted(sketch: NumericSketch) -> NumericSketch:
     import numpy as np
 
     if len(sketch.edges) < 2:
-        return replace(sketch, compact=True)
+        return replace(sketch, lows=None, highs=None, compact=True)
     positions = mean_positions(sketch.edges, sketch.counts, sketch.sums)
     sums = sketch.sums.copy()
     sums[1:-1] = sums_at(sketch.edges, sketch.counts, positions)
-    return replace(sketch, sums=np.asarray(sums), compact=True)
+    return replace(sketch, sums=np.asarray(sums), lows=None, highs=None, compact=True)
 
 
 def mean_positions(edges: NDArray[np.float64], counts: NDArray[np.int64], sums: NDArray[np.float64]) -> Any:

@@ -6,12 +6,18 @@ Both sketches have the same edges. Between two of them only the number and the s
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tidemill.drift.tails import without_mean
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from tidemill.drift.sketch import NumericSketch
+
+    Floats = NDArray[np.float64]
 
 
 def kolmogorov_smirnov(reference: NumericSketch, current: NumericSketch) -> float:
@@ -41,10 +47,10 @@ def ks_p_value(statistic: float, n: int, m: int) -> float:
 def wasserstein(reference: NumericSketch, current: NumericSketch) -> tuple[float | None, str]:
     """Wasserstein's distance ∫ |F - G| dx in standard deviations of the reference, or None and why there is none.
 
-    Vallender's formula (Theory of Probability and its Applications 18, 1974). Over a bin (a, b] integration by parts
-    gives ∫ F dx = (b - a) F(b) - Σ (x - a) / n, so that the signed integral of F - G follows exactly from counts and
-    sums. Its amount is the integral of |F - G| wherever F - G keeps its sign within the bin; where it has opposite
-    signs at the two edges, the integral of the straight line between them is taken if that is more.
+    Vallender's formula (Theory of Probability and its Applications 18, 1974). At the edges both distribution functions
+    are known; within a bin, the values lie between its least and greatest one and have its mean, and are taken to be
+    spread evenly over two pieces of that stretch (``_Lines``), which is exact for up to three values. Where F - G does
+    not change its sign within a bin, its integral depends on the means alone, and is exact.
     """
     import numpy as np
 
@@ -59,23 +65,102 @@ def wasserstein(reference: NumericSketch, current: NumericSketch) -> tuple[float
     assert current.minimum is not None
     assert current.maximum is not None
     low, high = min(reference.minimum, current.minimum), max(reference.maximum, current.maximum)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         edges = np.clip(np.concatenate([[low], reference.edges, [high]]), low, high)
-        start, width = edges[:-1], np.diff(edges)
-        n, m = reference.finite, current.finite
-        f = np.concatenate([[0], np.cumsum(reference.counts)]) / n
-        g = np.concatenate([[0], np.cumsum(current.counts)]) / m
-        above = (reference.sums - start * reference.counts) / n - (current.sums - start * current.counts) / m
-        difference = f - g
-        signed = np.abs(width * difference[1:] - above)
-        left, right = difference[:-1], difference[1:]
-        crossing = left * right < 0
-        spread = np.abs(left) + np.abs(right)
-        line = np.where(crossing, width * (left**2 + right**2) / (2 * np.where(crossing, spread, 1.0)), 0.0)
-        total = float(np.sum(np.maximum(signed, line))) / deviation
-    if not math.isfinite(total):
+        f, g = _Lines.of(reference, edges), _Lines.of(current, edges)
+        total = float(_area(edges, f, g)) / deviation
+    if not math.isfinite(total) or not np.isfinite(reference.sums).all() or not np.isfinite(current.sums).all():
         return None, "the values are too large for double precision arithmetic"
     return total, ""
+
+
+class _Lines(NamedTuple):
+    """A distribution function within each bin: level up to ``low``, two lines from there over ``knot`` to ``high``,
+    and level again.
+
+    ``before`` and ``after`` are its values outside of [``least``, ``greatest``], ``base`` and ``top`` within up to
+    ``low`` and from ``high`` on: the least and the greatest value are known, so that each is a step of one row.
+    """
+
+    least: Floats
+    low: Floats
+    knot: Floats
+    high: Floats
+    greatest: Floats
+    before: Floats
+    base: Floats
+    inner: Floats
+    top: Floats
+    after: Floats
+
+    @classmethod
+    def of(cls, sketch: NumericSketch, edges: Floats) -> _Lines:
+        """Those of a sketch's values, whose bins these edges bound."""
+        import numpy as np
+
+        assert sketch.minimum is not None
+        assert sketch.maximum is not None
+        start, end, counts = edges[:-1], edges[1:], sketch.counts
+        exact = sketch.lows is not None and sketch.highs is not None
+        least = np.maximum(start, sketch.minimum if sketch.lows is None else sketch.lows)
+        greatest = np.minimum(end, sketch.maximum if sketch.highs is None else sketch.highs)
+        least, greatest = np.where(counts > 0, least, start), np.where(counts > 0, greatest, start)
+        # The two are set apart from the others where it is known that they are values, and of different rows.
+        apart = (counts > 1) & exact
+        others = counts - 2 * apart
+        mean = (sketch.sums - np.where(apart, least + greatest, 0.0)) / np.maximum(others, 1)
+        mean = np.clip(mean, least, greatest)
+        single = apart & (others < 2)
+        low, high = np.where(single, mean, least), np.where(single, mean, greatest)
+        shares = np.concatenate([[0], np.cumsum(counts)]) / sketch.finite
+        before, after, step = shares[:-1], shares[1:], apart / sketch.finite
+        place = np.nan_to_num((mean - low) / (high - low), nan=0.5)
+        # Evenly over the half that the mean lies in, or over both, so much in each that the mean is right.
+        knot = low + (high - low) * np.where(place < 0.25, 2 * place, np.where(place > 0.75, 2 * place - 1, 0.5))
+        first = np.clip(1.5 - 2 * place, 0, 1)
+        base, top = before + step, after - step
+        return cls(
+            least, low, np.clip(knot, low, high), high, greatest, before, base, base + first * (top - base), top, after
+        )
+
+    def at(self, x: Floats) -> tuple[Floats, Floats]:
+        """The value at a point strictly between two knots, and the slope there, bin by bin."""
+        import numpy as np
+
+        left, right = (x > self.low) & (x < self.knot), (x > self.knot) & (x < self.high)
+        rise = np.where(left, self.inner - self.base, np.where(right, self.top - self.inner, 0.0))
+        run = np.where(left, self.knot - self.low, np.where(right, self.high - self.knot, 1.0))
+        slope = rise / run
+        level = np.select(
+            [x <= self.least, x <= self.low, left, right, x <= self.greatest],
+            [
+                self.before,
+                self.base,
+                self.base + slope * (x - self.low),
+                self.inner + slope * (x - self.knot),
+                self.top,
+            ],
+            self.after,
+        )
+        return level, slope
+
+
+def _area(edges: Floats, f: _Lines, g: _Lines) -> Any:
+    """∫ |F - G| over all bins: between two knots of either, the difference is a line."""
+    import numpy as np
+
+    inner = [part for lines in (f, g) for part in lines[:5]]
+    knots = np.sort(np.stack([edges[:-1], *inner, edges[1:]]), axis=0)
+    total = np.zeros(len(edges) - 1)
+    for a, b in pairwise(knots):
+        width, middle = b - a, a / 2 + b / 2
+        (at_f, slope_f), (at_g, slope_g) = f.at(middle), g.at(middle)
+        difference, half = at_f - at_g, np.abs(slope_f - slope_g) * width / 2
+        size = np.abs(difference)
+        # A line from size - half to size + half; where it crosses zero, two triangles.
+        line = np.where(half > size, (size**2 + half**2) / (2 * np.where(half > 0, half, 1.0)), size)
+        total += np.where(width > 0, width * line, 0.0)
+    return total.sum()
 
 
 def _missing(reference: NumericSketch, current: NumericSketch) -> str:

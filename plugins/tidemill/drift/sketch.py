@@ -58,7 +58,9 @@ class NumericSketch(ColumnSketch):
 
     ``counts`` and ``sums`` have one entry more than ``edges``. A value of the reference that holds much of the rows
     has a bin of its own, (nextafter(v, -inf), v]. ``deciles`` are positions in ``edges``: the edges of the bins that
-    PSI and its kin are defined on. ``minimum``, ``maximum``, ``mean`` and ``m2`` (the sum of squared deviations from
+    PSI and its kin are defined on. ``lows`` and ``highs`` are the least and the greatest value of each bin (inf and -inf
+    where it is empty), without which mass in a wide bin could be anywhere; a compact sketch has none, since a bin of a
+    reference holds few rows or one value. ``minimum``, ``maximum``, ``mean`` and ``m2`` (the sum of squared deviations from
     the mean) are of the finite values. ``octaves`` counts the finite values by their distance from ``centre``, the
     reference's median: entry i those with 2ᵉ ≤ |x - centre| < 2ᵉ⁺¹, e = ``top`` - i, from the farthest down; it tells
     whether the tails have a mean. ``unparsed`` rows hold text where numbers were expected, ``examples`` of
@@ -71,6 +73,8 @@ class NumericSketch(ColumnSketch):
     counts: NDArray[np.int64]
     sums: NDArray[np.float64]
     deciles: NDArray[np.int64]
+    lows: NDArray[np.float64] | None = None
+    highs: NDArray[np.float64] | None = None
     minimum: float | None = None
     maximum: float | None = None
     mean: float | None = None
@@ -158,7 +162,7 @@ class TextSketch(ColumnSketch):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TimestampSketch(ColumnSketch):
     """Dates and times: they move with the window by nature, so they are not compared. In UTC where they have a
-    zone; ``outside`` rows lie outside the years 1 to 9999."""
+    zone; ``outside`` rows lie outside the years 1 to 9999, or hold text that is no time."""
 
     kind: ClassVar[Kind] = "timestamp"
     minimum: datetime | None = None
