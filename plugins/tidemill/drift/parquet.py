@@ -88,7 +88,9 @@ class _Footer:
         import pyarrow.parquet as pq
 
         source = self.place.filesystem.open_input_file(self.file.path)
-        return pq.ParquetFile(source, metadata=self.metadata, read_dictionary=list(dictionaries))
+        return pq.ParquetFile(
+            source, metadata=self.metadata, read_dictionary=list(dictionaries), page_checksum_verification=True
+        )
 
     @property
     def groups(self) -> range:
