@@ -420,6 +420,14 @@ class TestLog:
         assert found.labels is not None
         assert (found.labels.rows, found.labels.labelled) == (300, 120)
 
+    def test_a_source_without_the_target_has_no_labels_yet(self, world: Worlds) -> None:
+        world.rows(rows(day(4), 30).drop("late"))
+        world.promote("1", day(3))
+        world.score(day(4), day(5))
+        found = world.watch(**ASK, logged=True)
+        assert found.performance is None
+        assert found.why[-1] == "performance is not judged: 0 of 300 rows have a target, min_rows is 50"
+
     def test_duplicate_keys_in_the_log_are_left_out(self, world: Worlds) -> None:
         source = rows(day(4), 30)
         world.rows(pl.concat([source, source.head(5)]))

@@ -15,19 +15,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tidemill.records import Estimate, Interval, MonitorReport
-from tidemill.spec.metrics import METRICS
 from tidemill.spec.monitoring import Monitor
 from tidemill.spec.units import format_instant
 from tidemill.steps.context import StepContext, StepError
 from tidemill.steps.performance import CONFIDENCE, Recorded, logged_in, metrics_of, window_rows
-from tidemill.steps.scoring import metric_of
+from tidemill.steps.weighted import Weighted
 
 if TYPE_CHECKING:
     from tidemill.steps.scoring import Classified
@@ -50,6 +48,7 @@ _AGAIN = 20
 _DRAWS = 60
 _MOST_ROWS = 5_000
 _SEED = 20130701
+_Z = 1.959964
 
 
 @dataclass(frozen=True)
@@ -226,68 +225,38 @@ def estimated(
         return f"the model gave NaN or infinity for {bad:,} of {len(proba):,} rows"
     draw = np.random.default_rng(_SEED)
     some = draw.choice(len(proba), min(len(proba), _MOST_ROWS), replace=False)
-    weights = calibration.apply(proba)
-    values = _expected(names, proba, labels, weights)
-    spread = _of_calibration(names, proba[some], labels[some], calibration)
-    chance = _of_labels(names, proba[some], labels[some], weights[some], math.sqrt(len(some) / len(proba)), draw)
+    scale = math.sqrt(len(some) / len(proba))
+    weights, rows = calibration.apply(proba), Weighted(proba[some], labels[some])
+    taught = np.stack([calibration.apply(proba[some], curve) for curve in range(1, len(calibration.curves[0]))])
+    drawn = _labels(weights[some], draw)
+    whole = Weighted(proba, labels)
+    values: dict[str, float | None] = {}
     intervals = []
-    for name, value in values.items():
-        if value is None:
-            continue
-        half = 1.96 * math.hypot(spread[name], chance[name])
-        if math.isfinite(half):
+    for name in names:
+        value = float(whole.metric(name, weights[None])[0])
+        values[name] = value if math.isfinite(value) else None
+        half = _Z * math.hypot(_deviation(rows.metric(name, taught)), scale * _deviation(rows.metric(name, drawn)))
+        if math.isfinite(value) and math.isfinite(half):
             least, most = _range(name)
             low, high = max(least, value - half), min(most, value + half)
             intervals.append(Interval(metric=name, low=low, high=high, confidence=CONFIDENCE, method="calibration"))
     return values, tuple(intervals)
 
 
-def _expected(names: Sequence[str], proba: _Array, labels: _Array, weights: _Array) -> dict[str, float | None]:
-    """Each metric of rows that are of each class by their weight: each row once as each class."""
+def _labels(weights: _Array, draw: Any) -> _Array:
+    """(times, rows, classes) 1 for the class that was drawn for a row by its chances."""
     import numpy as np
 
-    rows, classes = weights.shape
-    truth, weight = np.tile(np.arange(classes), rows), weights.ravel()
-    scores, told = np.repeat(proba, classes, axis=0), np.repeat(labels, classes)
-    return {name: _metric(name, truth, scores, told, classes, weight) for name in names}
+    edges = weights.cumsum(axis=1)[:, :-1]
+    classes = (draw.random((_DRAWS, len(weights)))[:, :, None] > edges).sum(axis=2)
+    return np.eye(weights.shape[1])[classes]
 
 
-def _of_calibration(names: Sequence[str], proba: _Array, labels: _Array, calibration: Calibration) -> dict[str, float]:
-    """The deviation of each metric over calibrations that were learned from resamples of the holdout."""
-    found = [
-        _expected(names, proba, labels, calibration.apply(proba, curve))
-        for curve in range(1, len(calibration.curves[0]))
-    ]
-    return {name: _deviation([each[name] for each in found]) for name in names}
-
-
-def _of_labels(
-    names: Sequence[str], proba: _Array, labels: _Array, weights: _Array, scale: float, draw: Any
-) -> dict[str, float]:
-    """The deviation of each metric over labels that are drawn by the calibrated probabilities."""
+def _deviation(values: _Array) -> float:
+    """The standard deviation, infinite if half of the values do not exist."""
     import numpy as np
 
-    classes, edges = weights.shape[1], weights.cumsum(axis=1)[:, :-1]
-    found = []
-    for _ in range(_DRAWS):
-        truth = (draw.random(len(proba))[:, None] > edges).sum(axis=1)
-        complete = len(np.unique(truth)) == classes
-        found.append({name: _metric(name, truth, proba, labels, classes, None) if complete else None for name in names})
-    return {name: _deviation([each[name] for each in found]) * scale for name in names}
-
-
-def _metric(
-    name: str, truth: _Array, proba: _Array, labels: _Array, classes: int, weights: _Array | None
-) -> float | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return metric_of(name, truth, proba if METRICS[name].probabilities else labels, classes, weights)
-
-
-def _deviation(values: Sequence[float | None]) -> float:
-    import numpy as np
-
-    known = [value for value in values if value is not None]
+    known = values[np.isfinite(values)]
     return float(np.std(known, ddof=1)) if len(known) > len(values) / 2 and len(known) > 1 else math.inf
 
 

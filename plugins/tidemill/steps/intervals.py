@@ -18,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tidemill.steps.weighted import Weighted, of_counts
+
 _Array = Any
 
 _RESAMPLES = 1000
@@ -197,7 +199,7 @@ def _of_labels(metric: str, value: float, counts: _Array, confidence: float) -> 
         def again(draw: np.random.Generator, times: int) -> _Array:
             n = int(counts.sum())
             drawn = draw.multinomial(n, (counts / n).ravel(), size=times)
-            return _macro(metric, drawn.reshape(times, classes, classes + 1))
+            return of_counts(metric, drawn.reshape(times, classes, classes + 1))
 
         return _percentiles(value, value, again, int(counts.sum()), 1.0, confidence)
     hits, missed, wrong = counts[1, 1], counts[1].sum() - counts[1, 1], counts[0, 1]
@@ -206,17 +208,6 @@ def _of_labels(metric: str, value: float, counts: _Array, confidence: float) -> 
     if found is None or metric != "f1":
         return found
     return Bounds(2 * found.low / (1 + found.low), 2 * found.high / (1 + found.high), found.method)
-
-
-def _macro(metric: str, counts: _Array) -> _Array:
-    """(times,) the mean over the classes, from (times, classes, classes + 1) counts."""
-    import numpy as np
-
-    classes = counts.shape[1]
-    hits = counts[:, range(classes), range(classes)].astype(float)
-    predicted, true = counts[:, :, :classes].sum(axis=1), counts.sum(axis=2)
-    of = {"precision": predicted, "recall": true, "f1": (predicted + true) / 2}[metric]
-    return np.divide(hits, of, out=np.zeros_like(hits), where=of > 0).mean(axis=1)
 
 
 def _bootstrap(
@@ -240,50 +231,21 @@ def _bootstrap(
 
 
 def _average_precision(value: float, truth: _Array, proba: _Array, classes: int, confidence: float) -> Bounds | None:
-    """As :func:`_bootstrap`, with the rows sorted by score once: a resample is a weight for each."""
+    """As :func:`_bootstrap`: a resample is a weight for each row, so that they are sorted by score once."""
     import numpy as np
 
     table, scale = _fewer(np.column_stack([truth, proba]))
-    truth, proba = table[:, 0].astype(int), table[:, 1:]
-    judged = [1] if classes == 2 else range(classes)
-    sorted_by = [_Ranked.of(proba[:, label], truth == label) for label in judged]
-    if any(not ranked.positive.any() for ranked in sorted_by):
-        return None
+    rows, inside = Weighted(table[:, 1:], table[:, 0].astype(int)), np.eye(classes)[table[:, 0].astype(int)]
 
-    def mean(weights: _Array) -> _Array:
-        with np.errstate(invalid="ignore", divide="ignore"):  # a resample without a positive row has no value
-            return np.mean([ranked.average_precision(weights) for ranked in sorted_by], axis=0)
+    def of(weights: _Array) -> _Array:
+        return rows.metric("average_precision", weights[:, :, None] * inside)
 
-    middle = float(mean(np.ones((1, len(truth))))[0])
-    return _percentiles(
-        value, middle, lambda draw, times: mean(_weights(draw, times, len(truth))), len(truth), scale, confidence
-    )
+    middle = float(of(np.ones((1, len(table))))[0])
 
+    def again(draw: np.random.Generator, times: int) -> _Array:
+        return of(_weights(draw, times, len(table)))
 
-@dataclass(frozen=True)
-class _Ranked:
-    """Rows by falling score: their order, which are positive, and the last row of each score."""
-
-    order: _Array
-    positive: _Array
-    last: _Array
-
-    @classmethod
-    def of(cls, scores: _Array, positive: _Array) -> _Ranked:
-        import numpy as np
-
-        order = np.argsort(-scores, kind="stable")
-        return cls(order, positive[order], np.flatnonzero(np.append(np.diff(scores[order]) != 0, True)))
-
-    def average_precision(self, weights: _Array) -> _Array:
-        """(times,) for (times, rows) weights: Σ (Rₖ - Rₖ₋₁) Pₖ over the scores, as scikit-learn defines it."""
-        import numpy as np
-
-        ordered = weights[:, self.order]
-        hits = np.cumsum(ordered * self.positive, axis=1)[:, self.last]
-        found = np.cumsum(ordered, axis=1)[:, self.last]
-        precision = np.divide(hits, found, out=np.zeros_like(hits), where=found > 0)
-        return (np.diff(hits, axis=1, prepend=0) * precision).sum(axis=1) / hits[:, -1]
+    return _percentiles(value, middle, again, len(table), scale, confidence)
 
 
 def _fewer(table: _Array) -> tuple[_Array, float]:

@@ -52,7 +52,10 @@ def labelled(ctx: StepContext, rows: pl.DataFrame, start: datetime, end: datetim
     rows, doubled = _single(rows.drop(target, strict=False), data.key or key)
     path = ctx.project.path(given.source if given else data.source)
     within = None if given else (data.window.column, start, end)
-    found = _known(source.matching(path, rows.select(key), [target], within=within), target)
+    if given is None and target not in source.scan(path).collect_schema().names():
+        found = rows.select(key).head(0).with_columns(pl.lit(None).alias(target))  # nobody says that it has any
+    else:
+        found = _known(source.matching(path, rows.select(key), [target], within=within), target)
     told = found.group_by(key, maintain_order=True).agg(
         pl.col(target).first(), _rows=pl.len(), _values=pl.col(target).unique(maintain_order=True)
     )

@@ -306,7 +306,7 @@ def _finite(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def metric_of(name: str, truth: _Array, given: _Array, classes: int, weights: _Array | None = None) -> float | None:
+def metric_of(name: str, truth: _Array, given: _Array, classes: int) -> float | None:
     """A metric of a classification; ``None`` if it is no finite number.
 
     Args:
@@ -314,56 +314,54 @@ def metric_of(name: str, truth: _Array, given: _Array, classes: int, weights: _A
         truth: (rows,) the index of each row's class.
         given: (rows, classes) probabilities, or (rows,) indexes of the predicted class, as the metric needs.
         classes: how many there are.
-        weights: (rows,) how much each row counts.
     """
-    return _finite(_CLASSIFICATION[name](truth, given, classes, weights))
+    return _finite(_CLASSIFICATION[name](truth, given, classes))
 
 
-def _roc_auc(truth: _Array, proba: _Array, classes: int, weights: _Array | None) -> Any:
+def _roc_auc(truth: _Array, proba: _Array, classes: int) -> Any:
     from sklearn.metrics import roc_auc_score
 
     if classes == 2:
-        return roc_auc_score(truth, proba[:, 1], sample_weight=weights)
-    more = {"multi_class": "ovr", "average": "macro", "labels": range(classes)}
-    return roc_auc_score(truth, proba, sample_weight=weights, **more)
+        return roc_auc_score(truth, proba[:, 1])
+    return roc_auc_score(truth, proba, multi_class="ovr", average="macro", labels=range(classes))
 
 
-def _average_precision(truth: _Array, proba: _Array, classes: int, weights: _Array | None) -> Any:
+def _average_precision(truth: _Array, proba: _Array, classes: int) -> Any:
     import numpy as np
     from sklearn.metrics import average_precision_score
 
     if classes == 2:
-        return average_precision_score(truth, proba[:, 1], sample_weight=weights)
-    return average_precision_score(np.eye(classes)[truth], proba, average="macro", sample_weight=weights)
+        return average_precision_score(truth, proba[:, 1])
+    return average_precision_score(np.eye(classes)[truth], proba, average="macro")
 
 
-def _log_loss(truth: _Array, proba: _Array, classes: int, weights: _Array | None) -> Any:
+def _log_loss(truth: _Array, proba: _Array, classes: int) -> Any:
     from sklearn.metrics import log_loss
 
-    return log_loss(truth, proba, labels=range(classes), sample_weight=weights)
+    return log_loss(truth, proba, labels=range(classes))
 
 
-def _brier(truth: _Array, proba: _Array, classes: int, weights: _Array | None) -> Any:
+def _brier(truth: _Array, proba: _Array, classes: int) -> Any:
     from sklearn.metrics import brier_score_loss
 
-    return brier_score_loss(truth, proba, labels=range(classes), sample_weight=weights)
+    return brier_score_loss(truth, proba, labels=range(classes))
 
 
-def _accuracy(truth: _Array, labels: _Array, classes: int, weights: _Array | None) -> Any:
+def _accuracy(truth: _Array, labels: _Array, classes: int) -> Any:
     from sklearn.metrics import accuracy_score
 
-    return accuracy_score(truth, labels, sample_weight=weights)
+    return accuracy_score(truth, labels)
 
 
-def _per_class(name: str) -> Callable[[_Array, _Array, int, _Array | None], Any]:
+def _per_class(name: str) -> Callable[[_Array, _Array, int], Any]:
     """A metric of one class (of the positive one of two), else the mean over the classes."""
 
-    def compute(truth: _Array, labels: _Array, classes: int, weights: _Array | None) -> Any:
+    def compute(truth: _Array, labels: _Array, classes: int) -> Any:
         import sklearn.metrics
 
         judged = [1] if classes == 2 else list(range(classes))
         function = getattr(sklearn.metrics, f"{name}_score")
-        return function(truth, labels, labels=judged, average="macro", zero_division=0, sample_weight=weights)
+        return function(truth, labels, labels=judged, average="macro", zero_division=0)
 
     return compute
 
@@ -379,7 +377,7 @@ def _regression(name: str) -> Callable[[_Array, _Array], Any]:
     return compute
 
 
-_CLASSIFICATION: dict[str, Callable[[_Array, _Array, int, _Array | None], Any]] = {
+_CLASSIFICATION: dict[str, Callable[[_Array, _Array, int], Any]] = {
     "roc_auc": _roc_auc,
     "average_precision": _average_precision,
     "log_loss": _log_loss,
