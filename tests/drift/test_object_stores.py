@@ -73,6 +73,13 @@ def test_what_is_not_in_s3(bucket: str) -> None:
         summarise(f"s3://{bucket}/none.parquet")
 
 
+def test_azure_needs_an_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_CONNECTION_STRING"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(DriftError, match="abfs://rows/days names no account"):
+        open_source("abfs://rows/days")
+
+
 def test_any_file_system_of_fsspec() -> None:
     memory = fsspec.filesystem("memory")
     with memory.open("/folder/a.parquet", "wb") as file:

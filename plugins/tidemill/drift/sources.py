@@ -209,19 +209,25 @@ def _place(uri: str, filesystem: Any) -> tuple[Place, str]:
         local = os.path.abspath(rest if mark else os.path.expanduser(uri))
         return Place(fs.LocalFileSystem(), ""), local
     known = {"s3a": "s3", "gcs": "gs", "abfss": "abfs", "az": "abfs"}.get(scheme, scheme)
+    if known == "abfs":
+        from tidemill.drift.azure import azure_place
+
+        found, path = azure_place(uri)
+        return Place(found, scheme), path
     try:
         found, path = fs.FileSystem.from_uri(f"{known}://{rest}")
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DriftError(f"{uri} cannot be opened: {_first_line(error)}") from None
     return Place(found, scheme), path.rstrip("/")
 
 
 def _is_folder(place: Place, path: str) -> bool:
+    import pyarrow as pa
     import pyarrow.fs as fs
 
     try:
         kind = place.filesystem.get_file_info(path).type
-    except OSError as error:
+    except (pa.ArrowException, OSError) as error:
         raise DriftError(f"{place.show(path)} cannot be reached: {_first_line(error)}") from None
     if kind == fs.FileType.NotFound:
         raise DriftError(f"{place.show(path)}: there is no such file or folder.")
