@@ -86,7 +86,7 @@ def test_a_gain_is_positive_for_an_improvement_whatever_the_direction() -> None:
 
 def test_a_training_costs_its_time_at_the_price_of_an_hour_whatever_became_of_it() -> None:
     told = story(trainings=(training("promoted"), training("refused"), training("not trained", 0.0)))
-    assert (told.trained, told.seconds, told.cost(Decimal("0.50"))) == (2, 3600.0, Decimal("0.50"))
+    assert (told.trained, told.seconds, told.cost(Decimal("0.50"))) == (2, 3600.0, Decimal("0.5000"))
     assert (told.count("promoted"), told.count("refused"), told.count("not trained")) == (1, 1, 1)
 
 
@@ -95,7 +95,7 @@ def test_json_says_null_where_there_is_no_number() -> None:
     text = json.dumps(found, allow_nan=False)
     given, never, _ = json.loads(text)["stories"]
     assert given["summary"]["metric"] == {"value": 0.7, "low": None, "high": None, "windows": 1}
-    assert (given["summary"]["cost"], never["summary"]["metric"]) == ("0.00 USD", None)
+    assert (given["summary"]["cost"], never["summary"]["metric"]) == ("0.0000 USD", None)
 
 
 def test_the_picture_is_svg_that_names_every_policy_and_runs_nothing() -> None:

@@ -84,8 +84,8 @@ class Story:
         return sum(1 for one in self.windows if one.fired)
 
     def cost(self, price: Decimal) -> Decimal:
-        """What the trainings cost at a price an hour, to the hundredth."""
-        return (price * Decimal(repr(self.seconds)) / 3600).quantize(Decimal("0.01"))
+        """What the trainings cost at a price an hour, to the hundredth of a cent."""
+        return (price * Decimal(repr(self.seconds)) / 3600).quantize(Decimal("0.0001"))
 
     def mean(self, metric: str) -> Mean | None:
         """The metric over the windows; ``None`` if no window has it.
