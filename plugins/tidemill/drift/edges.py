@@ -24,6 +24,9 @@ FEW_PLACES = 4
 """Values with so many decimal places are stored as whole numbers, and not rounded."""
 POINT = 8 * BINS
 """A value that more than n / POINT rows have gets a bin of its own where an edge falls on it."""
+TINY = 20
+"""Between so few values lie bins so wide that edges at equal distances are needed, too: else it would not be known
+where in them later rows are."""
 BITS = 5
 """So many bits has the distance of a rounded edge from the one before it."""
 
@@ -51,6 +54,8 @@ def build(values: Floats, *, infinite: bool = False) -> tuple[Edges, int]:
         edges = tens = np.concatenate([_before(tens), tens])
     else:
         edges = _quantiles(values, values[first] + 0.0 if len(first) <= BINS else None, tens)
+        if n <= TINY:
+            edges = np.union1d(edges, _grid(float(values[0]), float(values[-1])))
     return Edges(edges, np.searchsorted(edges, tens).astype(np.int64), centre), len(first)
 
 
@@ -89,6 +94,19 @@ def _quantiles(values: Floats, chosen: Floats | None, tens: Floats) -> Floats:
         if not full.any():
             return rounded
         narrow |= full
+
+
+def _grid(low: float, high: float) -> Floats:
+    """About a hundred numbers of few bits between two, at equal distances."""
+    import numpy as np
+
+    width = high - low
+    if not np.isfinite(width) or width <= 0:
+        return np.zeros(0)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        step = 2.0 ** (np.floor(np.log2(width)) - 6)
+        found = (np.ceil(low / step) + np.arange(129)) * step if step > 0 else np.zeros(0)
+    return np.asarray(found[(found > low) & (found < high)] + 0.0)
 
 
 def _before(values: Floats) -> Floats:

@@ -58,14 +58,14 @@ class NumericSketch(ColumnSketch):
 
     ``counts`` and ``sums`` have one entry more than ``edges``. A value of the reference that holds much of the rows
     has a bin of its own, (nextafter(v, -inf), v]. ``deciles`` are positions in ``edges``: the edges of the bins that
-    PSI and its kin are defined on. ``lows`` and ``highs`` are the least and the greatest value of each bin (inf and -inf
-    where it is empty), without which mass in a wide bin could be anywhere; a compact sketch has none, since a bin of a
-    reference holds few rows or one value. ``minimum``, ``maximum``, ``mean`` and ``m2`` (the sum of squared deviations from
-    the mean) are of the finite values. ``octaves`` counts the finite values by their distance from ``centre``, the
-    reference's median: entry i those with 2ᵉ ≤ |x - centre| < 2ᵉ⁺¹, e = ``top`` - i, from the farthest down; it tells
-    whether the tails have a mean. ``unparsed`` rows hold text where numbers were expected, ``examples`` of
-    which are kept. ``error`` bounds how far a share of rows below an edge may be off: 0 unless sketches of different
-    edges were merged. ``compact``: sums are rounded to what ``to_bytes`` stores.
+    PSI and its kin are defined on. ``lows`` and ``highs`` are the least and the greatest value of each bin (inf and
+    -inf where it is empty), without which mass in a wide bin could be anywhere; a compact sketch has none, since a bin
+    of a reference holds few rows or one value. ``minimum``, ``maximum``, ``mean`` and ``m2`` (the sum of squared
+    deviations from the mean) are of the finite values. ``octaves`` counts the finite values by their distance from
+    ``centre``, the reference's median: entry i those with 2ᵉ ≤ |x - centre| < 2ᵉ⁺¹, e = ``top`` - i, from the farthest
+    down; it tells whether the tails have a mean. ``unparsed`` rows hold text where numbers were expected, ``examples``
+    of which are kept. ``error`` bounds how far a share of rows below an edge may be off: 0 unless sketches of
+    different edges were merged. ``compact``: sums are rounded to what ``to_bytes`` stores.
     """
 
     kind: ClassVar[Kind] = "numeric"
