@@ -68,6 +68,8 @@ def told(root: Path) -> Callable[[], None]:
             ("registered", body(version="4")),
             ("approval", body(answer="Approve", by="ada")),
             ("promotion", promotion("4", "promoted", "roc_auc 0.71 is at least 0.65", "by hand: [see 7] [/x]")),
+            ("scoring", body(version="4", rows=1234, unscored=0, path="log/as_of=20130701T000000Z")),
+            ("scoring", body(version="4", rows=9, unscored=2, path="p")),
             ("drift", body(version="4", why=["5 of 12 columns drifted"])),
             ("drift", body(version="4", why=[])),
             ("drift", body(version=None, why=[])),
@@ -94,6 +96,8 @@ def test_a_story_is_told_line_by_line(root: Path, told: Callable[[], None], tide
         "registered version 4",
         "approval Approve by ada",
         "promotion promoted version 4: roc_auc 0.71 is at least 0.65; by hand: [see 7] [/x]",
+        "scoring version 4: 1,234 rows; log/as_of=20130701T000000Z",
+        "scoring version 4: 9 rows, 2 of them without a score; p",
         "drift 5 of 12 columns drifted",
         "drift version 4: quiet",
         "drift nothing to judge",
@@ -118,7 +122,7 @@ def test_a_story_as_json(root: Path, told: Callable[[], None], tidemill: Command
     machine = tidemill("history", "flights", "--json", cwd=root).json
     assert machine["model"] == "flights"
     assert machine["champion"] is None  # it was rolled back to none
-    assert len(machine["entries"]) == 12
+    assert len(machine["entries"]) == 14
     assert machine["head"] == machine["entries"][-1]["hash"]
     for before, entry in zip(machine["entries"], machine["entries"][1:], strict=False):
         assert entry["prev_hash"] == before["hash"]
@@ -130,7 +134,7 @@ def test_an_unaltered_log_is_verified(root: Path, told: Callable[[], None], tide
     told()
     said = tidemill("history", "flights", "--verify", cwd=root)
     assert said.code == 0
-    assert "verified: 12 entries, unbroken up to " in said.out
+    assert "verified: 14 entries, unbroken up to " in said.out
     assert tidemill("history", "flights", "--verify", "--json").json["problems"] == []
 
 

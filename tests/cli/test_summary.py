@@ -14,7 +14,17 @@ from rich.console import Console
 
 from tidemill.cli.summary import render, summarise
 from tidemill.ledger import Ledger, open_ledger
-from tidemill.records import ColumnDrift, Cost, Decision, Evaluation, MonitorReport, Performance, Promotion, Scores
+from tidemill.records import (
+    ColumnDrift,
+    Cost,
+    Decision,
+    Estimate,
+    Evaluation,
+    MonitorReport,
+    Performance,
+    Promotion,
+    Scores,
+)
 
 
 def at(month: int) -> datetime:
@@ -141,6 +151,25 @@ def test_of_two_reports_on_one_window_the_last_counts(story: Story, ledger: Ledg
     windows = summarise(ledger.entries("m"), "m")["windows"]
     assert len(windows) == 4
     assert windows[1]["fired"] == []
+
+
+def test_performance_of_earlier_rows_and_estimates_are_told_for_what_they_are(ledger: Ledger) -> None:
+    told = Story(ledger)
+    metrics = {"roc_auc": 0.7}
+    estimate = Estimate(
+        version="1", metrics={"roc_auc": 0.8, "f1": None}, intervals=(), start=at(6), end=at(7), rows=9,
+        calibration="isotonic",
+    )  # fmt: skip
+    measured = Performance(version="1", metrics=metrics, start=at(5), end=at(6))
+    told.window(6, "1", performance=measured, previous=Performance(version="0", metrics=metrics), estimate=estimate)
+    summary = summarise(ledger.entries("m"), "m")
+    (window,) = summary["windows"]
+    assert window["estimate"]["metrics"] == {"roc_auc": 0.8, "f1": None}
+    assert [w["start"][:7] for w in summary["worth"]] == ["2013-05"]
+    output = StringIO()
+    render(summary, Console(file=output, width=200))
+    text = " ".join(output.getvalue().split())
+    assert "from 2013-05: roc_auc 0.7000; roc_auc about 0.8000 (estimated, without labels)" in text
 
 
 def test_a_training_without_a_gate_is_unfinished(ledger: Ledger) -> None:

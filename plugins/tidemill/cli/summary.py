@@ -113,6 +113,8 @@ def _windows(entries: Iterable[Entry]) -> list[dict[str, Any]]:
                 "drifted": [c["name"] for c in body.get("columns") or () if c.get("drifted")],
                 "performance": body.get("performance"),
                 "previous": body.get("previous"),
+                "labels": body.get("labels"),
+                "estimate": body.get("estimate"),
             }
     return [latest[key] for key in sorted(latest)]
 
@@ -127,8 +129,8 @@ def _worth(windows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         pair = now["version"], before["version"]
         found.append(
             {
-                "start": window["start"],
-                "end": window["end"],
+                "start": now.get("start") or window["start"],
+                "end": now.get("end") or window["end"],
                 "rows": window["labelled"],
                 "version": now["version"],
                 "against": before["version"],
@@ -229,8 +231,13 @@ def _seen(window: Mapping[str, Any]) -> list[str]:
         names = f" ({', '.join(window['drifted'])})" if window["drifted"] else ""
         found.append(f"{window['share_drifted']:.0%} of columns drifted{names}")
     if window["performance"]:
-        metrics = window["performance"]["metrics"]
-        found += [f"{name} {_number(metrics[name])}" for name in _in_order(metrics)]
+        performance = window["performance"]
+        told = [f"{name} {_number(performance['metrics'][name])}" for name in _in_order(performance["metrics"])]
+        late = performance.get("end") not in (None, window["end"])  # its labels came later than the window's own
+        found += [f"from {_span(performance)}: {', '.join(told)}"] if late else told
+    if window["estimate"]:
+        values = window["estimate"]["metrics"]
+        found += [f"{name} about {_number(values[name])} (estimated, without labels)" for name in _in_order(values)]
     return found or window["why"]
 
 
