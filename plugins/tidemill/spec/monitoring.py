@@ -111,7 +111,7 @@ class Labels(Section):
     )
     delay: Duration | None = Field(
         default=None,
-        description="How long after a row its label may come: windows that end later than this before `as_of` wait.",
+        description="How long after a row its label may come: the window whose performance is judged is moved back by it.",
         examples=["7 d"],
     )
 
