@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = 3
 """So many texts that are no numbers are kept of a column."""
+AT_ONCE = 100
+"""So many arrays are copied together to add them up."""
 _One = TypeVar("_One", bound=ColumnSketch)
 
 
@@ -194,24 +196,28 @@ def _octaves(found: Sequence[NumericSketch]) -> tuple[tuple[int, ...], int]:
 
 
 def _sum(arrays: Sequence[Any]) -> Any:
-    """The sum of arrays of one length, one by one: stacking them would copy all."""
+    """The sum of arrays of one length."""
     import numpy as np
 
-    total = arrays[0].copy()
-    for array in arrays[1:]:
-        np.add(total, array, out=total)
-    return total
+    return _reduced(arrays, np.add)
 
 
 def _extreme(arrays: Sequence[Floats | None], of: np.ufunc) -> Floats | None:
-    """The least or greatest of arrays of one length, one by one; None unless all have them."""
+    """The least or greatest of arrays of one length; None unless all have them."""
     if any(array is None for array in arrays):
         return None
-    found = cast(Sequence["Floats"], arrays)
-    total = found[0].copy()
-    for array in found[1:]:
-        of(total, array, out=total)
-    return total
+    return cast("Floats", _reduced(arrays, of))
+
+
+def _reduced(arrays: Sequence[Any], of: np.ufunc) -> Any:
+    """Arrays of one length made one, a few at a time: all at once would be a copy of all, one by one takes longer."""
+    import numpy as np
+
+    parts = [
+        of.reduce(np.concatenate(some).reshape(len(some), -1))
+        for some in (arrays[i : i + AT_ONCE] for i in range(0, len(arrays), AT_ONCE))
+    ]
+    return parts[0] if len(parts) == 1 else of.reduce(np.stack(parts))
 
 
 def _equal(arrays: Sequence[Floats]) -> bool:
