@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -167,3 +168,37 @@ def test_serialized_dags_hold_no_plan_and_no_path_of_this_machine(plan_of: PlanO
 def test_two_builds_are_stored_alike(plan_of: PlanOf, project: Project) -> None:
     plan = plan_of(WHOLE)
     assert stored(built(plan, project)) == stored(built(Plan.from_json(plan.to_json()), project))
+
+
+SPREAD = WHOLE.replace("drift: {}", "drift: {}, partitions: 4")
+
+
+def test_a_window_in_parts_is_a_mapped_task_between_two_others(plan_of: PlanOf, project: Project) -> None:
+    dag = built(plan_of(SPREAD), project, "monitor")
+    assert edges(dag)["sketch"] == {"partitions"}
+    assert edges(dag)["monitor"] == {"sketch"}
+    # Without a champion there are no parts: the monitor runs all the same, and says so.
+    assert dag.get_task("monitor").trigger_rule == "none_failed"
+    value = stored(dag)
+    text = json.dumps(value)  # a mapped operator is stored with what it is given
+    mapped = next(t["__var"] for t in value["dag"]["tasks"] if t["__var"]["task_id"] == "sketch")
+    assert mapped["_is_mapped"] is True
+    assert mapped["_operator_name"] == "tidemill sketch"
+    assert str(project.root) not in text.replace(str(dag.fileloc), "")
+    assert stored(built(plan_of(SPREAD), project, "monitor")) == value
+
+
+@pytest.mark.parametrize("only", ["partitions", "sketch", "monitor"])
+def test_in_its_process_each_of_them_is_real_and_the_others_are_placeholders(
+    plan_of: PlanOf, project: Project, only: str
+) -> None:
+    from airflow.sdk.definitions.mappedoperator import MappedOperator
+
+    dag = built(plan_of(SPREAD), project, "monitor", only)
+    kinds = {
+        task.task_id: (task.operator_class if isinstance(task, MappedOperator) else type(task)).__name__
+        for task in dag.tasks
+    }
+    assert {name for name, kind in kinds.items() if kind != "Placeholder"} == {only}
+    assert isinstance(dag.get_task("sketch"), MappedOperator)
+    assert edges(dag)["monitor"] == {"sketch"}

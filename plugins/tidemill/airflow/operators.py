@@ -185,6 +185,9 @@ class Stage:
 class MappedStepOperator(StepOperator):
     """Runs one step for a part of the work."""
 
+    # Airflow asks the class for it, where there is no task yet.
+    custom_operator_name = f"tidemill {SPREAD[1]}"
+
     def __init__(self, *, stage: Stage, part: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(step=stage.step, plan=stage.plan, earlier=stage.earlier, project=stage.project, **kwargs)
         self.part = part
