@@ -241,6 +241,8 @@ def _progress(source: Source, columns: int) -> Iterator[Callable[[str, int], Non
     if not console.is_terminal:
         yield None
         return
+    from tidemill.drift.reports.numbers import short
+
     rows, began = source.rows(), time.monotonic()
     text = TextColumn("{task.description}", markup=False)
     bar = Progress(
@@ -252,7 +254,8 @@ def _progress(source: Source, columns: int) -> Iterator[Callable[[str, int], Non
     def tell(file: str, values: int) -> None:
         if not bar.live.is_started and time.monotonic() - began > _PATIENCE:
             bar.start()
-        bar.update(task, description=f"reading {printable(file)}", completed=values)
+        where = printable(file.rpartition("/")[2])
+        bar.update(task, description=f"reading {where}: {short(values)} values", completed=values)
 
     try:
         yield tell
