@@ -44,10 +44,11 @@ def drift(
 ) -> None:
     """Compare two tables: which columns changed, which drifted, what else is odd.
 
-    A column has changed if chance does not explain the difference, and has drifted if the difference is also large
-    enough to matter. Both sides are read once, in parts, whatever their size.
+    A column has changed if chance does not explain the difference;
+    it has drifted if the difference is also large enough to matter.
+    Both sides are read in parts, whatever their size.
 
-    One table at two times: --time COLUMN with --reference-from, --reference-to, --from and --to.
+    One table at two times: --time COLUMN with --reference-to, --from and so on.
     """
     from tidemill.cli import drift_compare as command
 
