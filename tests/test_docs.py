@@ -11,6 +11,7 @@ import yaml
 from tidemill.cli.main import app
 from tidemill.project import Project
 from tidemill.spec.reference import reference
+from tidemill.spec.section import Section, keys_of
 from tidemill.verdict import judge
 
 ROOT = Path(__file__).parents[1]
@@ -57,6 +58,21 @@ INCLUDE = {
     "sales.py": "def countries() -> list[str]: ...\n\ndef clean(country: str, rows: int = 0) -> dict: ...\n",
     "model.py": "def train(context): ...\n",
 }
+def test_every_key_of_every_section_stands_in_the_reference() -> None:
+    text = reference()
+
+    def models(section: type[Section]) -> set[type[Section]]:
+        return {section}.union(*(models(sub) for sub in section.__subclasses__()))
+
+    missing = [
+        f"{model.__name__}.{key}"
+        for model in models(Section) - {Section}
+        for key in keys_of(model)
+        if f"| `{key}` |" not in text and f"| [`{key}`](" not in text
+    ]
+    assert missing == []
+
+
 LANGUAGE = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "language.md").read_text(), re.S)
 
 

@@ -7,8 +7,8 @@ HEAD = """\
 
 A spec is a YAML file with a top-level `tidemill: 1` anywhere below `dags/`; its file name without the ending is the
 pipeline's id. It describes a pipeline of models (`platform`, `data`, `train`, `evaluate`, `promote`, and where wanted
-`monitor` and `retrain`), or with `steps` alone a workflow: an ordinary Airflow DAG. A pipeline of models may have
-`steps` of its own, too. An unknown key is an error at its line.
+`score`, `monitor` and `retrain`), or with `steps` alone a workflow: an ordinary Airflow DAG. A pipeline of models may
+have `steps` of its own, too. An unknown key is an error at its line.
 
 `defaults.yaml` files in the file's folder and in each folder above, up to `dags/`, are inherited: mappings are merged
 key by key, everything else is replaced, and what is nearer wins. Variables, environments, templates and matrices stand
@@ -24,6 +24,7 @@ in [semantics.md](semantics.md).
 | size | a number and `kB`, `MB`, `GB`, `TB` (powers of 1000) or `KiB`, `MiB`, `GiB`, `TiB` (of 1024): `4 GiB` |
 | share | `30%` or `0.3` |
 | quota | a count and a UTC calendar period: `4 per year` (`day`, `week`, `month`, `quarter`, `year`) |
+| money | an amount and a currency's code: `0.50 USD`; a budget for each UTC calendar period: `25 USD per month` |
 | instant | an ISO date (its midnight in UTC) or date and time: `2013-07-01`, `2013-07-01T06:00+02:00` |
 
 YAML is read by its 1.2 core rules (`yes`, `no` and `on` are text, dates are text), with merge keys (`<<`). Duplicate
@@ -98,8 +99,9 @@ steps:
 ```
 
 In a pipeline of models, steps stand among its stages: `as_of`, `retrain`, `data`, `validate`, `train`, `reference`,
-`evaluate`, `register`, `approve`, `promote`; and `monitor`, `request` in the monitor's DAG. A step with nothing before
-it comes after `retrain`, so that nothing runs where the guard says no. `after: promote` runs when a version was
+`evaluate`, `register`, `approve`, `promote`; `score` in the score's DAG; `partitions`, `sketch`, `monitor`, `request`
+in the monitor's. A step with nothing before it comes after `retrain`, so that nothing runs where the guard says no.
+`after: promote` runs when a version was
 promoted, `after: {promote: refused}` when it was refused (or `superseded`).
 
 ```yaml

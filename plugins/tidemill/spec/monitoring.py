@@ -111,7 +111,8 @@ class Labels(Section):
     )
     delay: Duration | None = Field(
         default=None,
-        description="How long after a row its label may come: the window whose performance is judged is moved back by it.",
+        description="How long after a row its label may come: the window whose performance is judged is moved back "
+        "by it.",
         examples=["7 d"],
     )
 

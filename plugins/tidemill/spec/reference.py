@@ -12,6 +12,7 @@ from tidemill.spec import chapters
 from tidemill.spec.fields import Deferred
 from tidemill.spec.metrics import METRICS
 from tidemill.spec.models import Owner, Spec, Workflow
+from tidemill.spec.monitoring import QuietHours, Upstream
 from tidemill.spec.paths import model_at
 from tidemill.spec.section import Section, keys_of
 from tidemill.spec.steps import (
@@ -29,6 +30,8 @@ from tidemill.spec.timing import AssetExpression, Timing, Watcher
 
 _TITLES: dict[type[Section], str] = {
     Owner: "Owner",
+    QuietHours: "Quiet hours",
+    Upstream: "Upstream assets",
     Timing: "Schedules",
     AssetExpression: "Assets",
     Watcher: "Watchers",
@@ -59,6 +62,8 @@ def reference() -> str:
         _table(Spec, (), without=shared),
         *(part for name in keys_of(Spec) if name not in shared for part in _sections((name,))),
         _metrics(),
+        *_chapter(QuietHours),
+        *_chapter(Upstream),
         *_chapter(Owner),
         *_chapter(Timing, chapters.SCHEDULES),
         *_chapter(AssetExpression, chapters.ASSETS),
