@@ -42,3 +42,27 @@ def test_equal_input_gives_equal_bytes(table: Any, tmp_path: Path) -> None:
     prepare.PREPARED.prepare(first)
     prepare.PREPARED.prepare(second)
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_false_alarms_stay_within_what_is_stated(table: Any) -> None:
+    """Fifty-two weeks against the year before: the windows in which any column is called significant are at most as
+    many as a false discovery rate of 5 % lets be (the binomial 95 % band), and none gives an alarm."""
+    import polars as pl
+    import scipy.stats
+
+    from tidemill.drift.decide import Rules, decide
+    from tidemill.drift.summarise import summarise_table
+
+    year = pl.col("listed_at").dt.year() == 2013
+    features = [*CATEGORIES, *NUMBERS]
+    reference = summarise_table(table.filter(year).select(features))
+    weeks = table.filter(~year).with_columns(week=pl.col("listed_at").dt.ordinal_day().sub(1) // 7)
+    verdicts = [
+        decide(reference, summarise_table(rows.select(features), reference=reference), Rules())
+        for (week,), rows in weeks.partition_by("week", as_dict=True).items()
+        if int(str(week)) < 52
+    ]
+    assert len(verdicts) == 52
+    noticed = sum(any(column.significant for column in verdict.columns) for verdict in verdicts)
+    assert noticed <= scipy.stats.binom.ppf(0.975, len(verdicts), 0.05)
+    assert not any(verdict.drifted for verdict in verdicts)
