@@ -213,11 +213,12 @@ def _reduced(arrays: Sequence[Any], of: np.ufunc) -> Any:
     """Arrays of one length made one, a few at a time: all at once would be a copy of all, one by one takes longer."""
     import numpy as np
 
-    parts = [
-        of.reduce(np.concatenate(some).reshape(len(some), -1))
-        for some in (arrays[i : i + AT_ONCE] for i in range(0, len(arrays), AT_ONCE))
-    ]
-    return parts[0] if len(parts) == 1 else of.reduce(np.stack(parts))
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = [
+            of.reduce(np.concatenate(some).reshape(len(some), -1))
+            for some in (arrays[i : i + AT_ONCE] for i in range(0, len(arrays), AT_ONCE))
+        ]
+        return parts[0] if len(parts) == 1 else of.reduce(np.stack(parts))
 
 
 def _equal(arrays: Sequence[Floats]) -> bool:
