@@ -12,9 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidemill import records
-from tidemill.records import base
-from tidemill.records import RECORDS, AsOf, Decision, Evaluation, Record, RecordError, Scores, Slice, from_json
+from tidemill.records import RECORDS, AsOf, Decision, Evaluation, Record, RecordError, Scores, Slice, base, from_json
 
 INSTANTS = st.datetimes(
     datetime.fromisoformat("1900-01-01"), datetime.fromisoformat("2199-01-01"), timezones=st.just(UTC)
