@@ -72,7 +72,7 @@ class Counter:
         self.lows = np.full(bins, np.inf)
         self.highs = np.full(bins, -np.inf)
         self._octaves = np.zeros(LARGEST - SMALLEST + 1, dtype=np.int64)
-        self._edges: dict[Any, Floats] = {np.dtype(np.float64): self.on.edges}
+        self._sought: dict[tuple[Any, int | None], Floats] = {}
 
     def add(self, values: Floats, nulls: int = 0) -> None:
         """Count values, and so many nulls besides."""
@@ -87,17 +87,16 @@ class Counter:
 
         if not len(values):
             return
-        low, high = values[0], values[-1]
-        if not (np.isfinite(low) and np.isfinite(high)):
+        low, high = float(values[0]), float(values[-1])
+        if not (math.isfinite(low) and math.isfinite(high)):
             values = self._trim(values)
             if not len(values):
                 return
-            low, high = values[0], values[-1]
-        self.minimum, self.maximum = min(self.minimum, float(low)), max(self.maximum, float(high))
-        below = np.searchsorted(values, self._native(values.dtype), side="right")
-        counts = np.diff(below, prepend=0, append=len(values))
+            low, high = float(values[0]), float(values[-1])
+        self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
+        bounds = self._bounds(values, low, high)
+        counts = bounds[1:] - bounds[:-1]
         filled = np.flatnonzero(counts)
-        bounds = np.concatenate([[0], below, [len(values)]])
         starts = bounds[filled]
         self.counts += counts
         self.lows[filled] = np.minimum(self.lows[filled], values[starts])
@@ -108,7 +107,43 @@ class Counter:
             mean = float(sums.sum()) / len(values)
             deviations = np.subtract(values, mean, dtype=np.float64)
             self.moments.add(len(values), mean, float(np.einsum("i,i->", deviations, deviations)))
-        self._count_octaves(values)
+
+    def _bounds(self, values: Floats, low: float, high: float) -> NDArray[np.int64]:
+        """Where each bin begins in a sorted block, and where the last one ends; the octaves are counted besides."""
+        import numpy as np
+
+        farthest = max(abs(low - self.on.centre), abs(high - self.on.centre))
+        top = math.frexp(farthest)[1] - 1 if farthest and not math.isinf(farthest) else None
+        sought = self._sought.get((values.dtype, top))
+        if sought is None:
+            sought = self._sought[values.dtype, top] = self._seek(values.dtype, top)
+        found = np.searchsorted(values, sought, side="right")
+        edges = len(self.on.edges)
+        bounds = np.empty(edges + 2, dtype=np.int64)
+        bounds[0], bounds[1:-1], bounds[-1] = 0, found[:edges], len(values)
+        if top is not None:
+            powers = (len(found) - edges) // 2
+            within = found[edges + powers :] - found[edges : edges + powers] + len(values)
+            within[1:] -= within[:-1].copy()
+            self._octaves[LARGEST - top : LARGEST - top + powers] += within
+        return bounds
+
+    def _seek(self, dtype: Any, top: int | None) -> Floats:
+        """The edges, then centre + 2ᵉ and centre - 2ᵉ for exponents from ``top`` down, in the values' type: such that
+        the same values are at most each."""
+        import numpy as np
+
+        sought = self.on.edges
+        if top is not None:
+            powers = 2.0 ** np.arange(top, max(top - OCTAVES, SMALLEST - 1), -1)
+            with np.errstate(over="ignore"):
+                sought = np.concatenate([sought, self.on.centre + powers, self.on.centre - powers])
+        if dtype == np.float64:
+            return sought
+        with np.errstate(over="ignore"):
+            near = sought.astype(dtype)
+        below = np.nextafter(near, np.array(-np.inf, dtype=dtype))
+        return np.where(near.astype(np.float64) > sought, below, near)
 
     def _trim(self, values: Floats) -> Floats:
         import numpy as np
@@ -120,34 +155,6 @@ class Counter:
         self.positive += nan - end
         self.nulls += len(values) - nan
         return values[begin:end]
-
-    def _native(self, dtype: Any) -> Floats:
-        """The edges in the values' type, such that the same values are at most each."""
-        import numpy as np
-
-        edges = self._edges.get(dtype)
-        if edges is None:
-            with np.errstate(over="ignore"):
-                near = self.on.edges.astype(dtype)
-            below = np.nextafter(near, np.array(-np.inf, dtype=dtype))
-            edges = self._edges[dtype] = np.where(near.astype(np.float64) > self.on.edges, below, near)
-        return edges
-
-    def _count_octaves(self, values: Floats) -> None:
-        import numpy as np
-
-        centre = self.on.centre
-        farthest = max(abs(float(values[0]) - centre), abs(float(values[-1]) - centre))
-        if not farthest or math.isinf(farthest):
-            return
-        top = math.frexp(farthest)[1] - 1
-        powers = 2.0 ** np.arange(top, max(top - OCTAVES, SMALLEST - 1), -1)
-        with np.errstate(over="ignore"):
-            beyond, before = centre + powers, centre - powers
-        within = np.searchsorted(values, beyond, side="left")
-        left = np.searchsorted(values, before, side="right")
-        first = LARGEST - top
-        self._octaves[first : first + len(powers)] += np.diff(len(values) - within + left, prepend=0)
 
     def finish(self, dtype: str, **others: Any) -> NumericSketch:
         """The sketch of what was counted."""

@@ -62,7 +62,7 @@ class NumericSketch(ColumnSketch):
     -inf where it is empty), without which mass in a wide bin could be anywhere; a compact sketch has none, since a bin
     of a reference holds few rows or one value. ``minimum``, ``maximum``, ``mean`` and ``m2`` (the sum of squared
     deviations from the mean) are of the finite values. ``octaves`` counts the finite values by their distance from
-    ``centre``, the reference's median: entry i those with 2ᵉ ≤ |x - centre| < 2ᵉ⁺¹, e = ``top`` - i, from the farthest
+    ``centre``, the reference's median: entry i those between 2ᵉ and 2ᵉ⁺¹ away, e = ``top`` - i, from the farthest
     down; it tells whether the tails have a mean. ``unparsed`` rows hold text where numbers were expected, ``examples``
     of which are kept. ``error`` bounds how far a share of rows below an edge may be off: 0 unless sketches of
     different edges were merged. ``compact``: sums are rounded to what ``to_bytes`` stores.
