@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +17,7 @@ import httpx
 import pytest
 
 from tidemill.cli.airflow_api import AirflowApi, connect
-from tidemill.cli.local_stack import LocalStack
+from tidemill.cli.local_stack import LocalStack, password_file
 from tidemill.demo.stack import Stack
 from tidemill.ledger import Ledger, open_ledger
 from tidemill.project import Project
@@ -91,14 +93,19 @@ with DAG("uses_second", schedule=None):
 """
 
 
+USERS = "admin:admin,viewer:viewer,nobody:"
+"""Those who may do everything, see everything, and see nothing."""
+
+
 @dataclass
 class Live:
-    """The running stack and what tests ask of it."""
+    """The running stack and what tests ask of it. ``statsd``: where its metrics of ours arrive."""
 
     project: Project
     stack: Stack
     address: LocalStack
     api: AirflowApi
+    statsd: socket.socket
     said: list[str] = field(default_factory=list)
 
     def dag_file(self, name: str, text: str) -> Path:
@@ -150,6 +157,34 @@ class Live:
             pytest.fail(f"{dag_id} {run_id} failed: {logs}")
         return tasks
 
+    def page(self, path: str, user: str | None = None, token: str | None = None) -> httpx.Response:
+        """What Airflow answers at an address to one of its users, or to a token; redirects are not followed."""
+        if user is not None:
+            secret = json.loads(password_file(self.project.state).read_text(encoding="utf-8"))[user]
+            asked = httpx.post(
+                f"{self.address.airflow}/auth/token",
+                json={"username": user, "password": secret},
+                timeout=30,
+                trust_env=False,
+            )
+            token = asked.raise_for_status().json()["access_token"]
+        headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        return httpx.get(f"{self.address.airflow}{path}", headers=headers, timeout=30, trust_env=False)
+
+    def gauges(self) -> dict[str, float]:
+        """The gauges that have arrived since this was asked last, by name."""
+        found = {}
+        while True:
+            try:
+                lines = self.statsd.recv(65536).decode().splitlines()
+            except TimeoutError:
+                return found
+            for line in lines:
+                name, _, rest = line.partition(":")
+                value, kind = rest.split("|")[:2]
+                assert kind == "g", line
+                found[name] = float(value)
+
     def aliased(self, model: str, alias: str = "champion") -> str | None:
         """The version an alias points at, as the MLflow server tells it."""
         address = f"{self.address.mlflow}/api/2.0/mlflow/registered-models/alias"
@@ -176,14 +211,29 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     project = Project(root, root / ".tidemill")
     path = os.pathsep.join(filter(None, [str(_second_distribution(root.parent)), os.environ.get("PYTHONPATH")]))
     said: list[str] = []
-    stack = Stack(project, ports=(0, 0), reparse=2, say=said.append, extra={"PYTHONPATH": path})
-    try:
-        up = stack.up()
-        api = connect(project.state, url=up.address.airflow)
-        yield Live(project, stack, up.address, api, said)
-        api.close()
-    finally:
-        stack.down()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as statsd:
+        statsd.bind(("127.0.0.1", 0))
+        statsd.settimeout(0.2)
+        extra = {"PYTHONPATH": path, **_settings(statsd.getsockname()[1])}
+        stack = Stack(project, ports=(0, 0), reparse=2, say=said.append, extra=extra)
+        try:
+            up = stack.up()
+            api = connect(project.state, url=up.address.airflow)
+            yield Live(project, stack, up.address, api, statsd, said)
+            api.close()
+        finally:
+            stack.down()
+
+
+def _settings(port: int) -> dict[str, str]:
+    """Users besides the administrator, and metrics to a port of ours; of Airflow's own many ones none."""
+    return {
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": USERS,
+        "AIRFLOW__METRICS__STATSD_ON": "True",
+        "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
+        "AIRFLOW__METRICS__STATSD_PORT": str(port),
+        "AIRFLOW__METRICS__METRICS_ALLOW_LIST": r"^tidemill\.",
+    }
 
 
 def _make_project(root: Path) -> None:

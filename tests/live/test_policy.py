@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import polars as pl
 import pytest
 
 from tests.live.conftest import SPEC, Live
+from tidemill.airflow.addresses import report_path
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
 MONITORED = (
-    SPEC.replace("platform: {provider: local}", "platform: {provider: local, price: 3600 USD}")
+    SPEC.replace("platform: {provider: local}", "platform: {provider: local, price: 3600 USD}").replace(
+        "include/rows.parquet", "include/shards"
+    )
     + """
 monitor:
   window: 5 d
+  partitions: 2
   drift: {at_least: 0.2, share: 50%, columns: [first, second]}
 """
 )
-"""From March on every window of this pipeline has drifted from what its champion has seen."""
+"""From March on every window of this pipeline has drifted from what its champion has seen. Its source is a folder."""
 
 POLICY: Mapping[str, str] = {
     "triggers": "[drift, asset]",
@@ -50,6 +59,17 @@ with DAG("upstream", schedule=None, params={"as_of": ""}):
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def shards(live: Live) -> Path:
+    """The rows as several writers have written them: four files, each of them with rows of every time."""
+    folder = live.project.root / "include" / "shards"
+    folder.mkdir()
+    rows = pl.read_parquet(live.project.root / "include" / "rows.parquet")
+    for number in range(4):
+        rows.gather_every(4, number).write_parquet(folder / f"{number}.parquet")
+    return folder
+
+
 @dataclass
 class Kept:
     """A pipeline in the live Airflow, and what its policy says."""
@@ -74,14 +94,18 @@ class Kept:
         self.live.finish(self.name, run)
         return self.decision(run)
 
-    def alarm(self, as_of: str) -> dict[str, Any]:
-        """The monitor looks, and its event starts a training run; the decision on that one."""
+    def look(self, as_of: str) -> str:
+        """The monitor looks, and asks for a training; its run."""
         dag_id = f"{self.name}.monitor"
-        run = self.live.api.start(dag_id, None, {"as_of": as_of})["dag_run_id"]
+        run: str = self.live.api.start(dag_id, None, {"as_of": as_of})["dag_run_id"]
         tasks = self.live.finish(dag_id, run)
         assert tasks["request"]["state"] == "success", said(tasks["request"])
         assert "because of drift" in said(tasks["request"])
-        return self.caused(dag_id, run)
+        return run
+
+    def alarm(self, as_of: str) -> dict[str, Any]:
+        """The monitor looks, and its event starts a training run; the decision on that one."""
+        return self.caused(f"{self.name}.monitor", self.look(as_of))
 
     def caused(self, dag_id: str, run: str) -> dict[str, Any]:
         """The decision on the training run that another run's event has started, once that has ended."""
@@ -133,6 +157,19 @@ class Kept:
         return [p["outcome"] for p in self.live.promotions(self.name)]
 
 
+@contextmanager
+def spoilt(file: Path, since: str) -> Iterator[None]:
+    """For a while, a source whose writer leaves a column empty from a day on."""
+    sound = file.read_bytes()
+    late = pl.col("time") >= datetime.fromisoformat(since).replace(tzinfo=UTC)
+    whole = pl.read_parquet(file)
+    whole.with_columns(second=pl.when(late).then(None).otherwise(pl.col("second"))).write_parquet(file)
+    try:
+        yield
+    finally:
+        file.write_bytes(sound)
+
+
 def said(task: Mapping[str, Any]) -> str:
     """What stands on a task's page, under *Rendered Templates*."""
     return str(task["rendered_fields"]["said"])
@@ -143,13 +180,30 @@ def guards(decision: Mapping[str, Any], verdict: str = "refuse") -> list[str]:
     return [check["guard"] for check in decision["checks"] if check["verdict"] == verdict]
 
 
-def test_an_alarm_trains_a_new_champion_and_the_next_one_is_held_back(live: Live) -> None:
+@dataclass
+class Watched:
+    """The pipeline ``kept`` after its first alarm: the monitor's run, the decision on what it caused, the gauges."""
+
+    kept: Kept
+    run: str
+    decision: dict[str, Any]
+    gauges: dict[str, float]
+
+
+@pytest.fixture(scope="module")
+def watched(live: Live) -> Watched:
     kept = Kept(live, "kept")
     kept.write(triggers="[drift]", cooldown="7 d")
     assert kept.train("2020-03-01")["cause"] == "manual"
     assert live.aliased("kept") == "1"
+    live.gauges()
+    run = kept.look("2020-03-10")
+    gauges = live.gauges()
+    return Watched(kept, run, kept.caused("kept.monitor", run), gauges)
 
-    asked = kept.alarm("2020-03-10")
+
+def test_an_alarm_trains_a_new_champion_and_the_next_one_is_held_back(live: Live, watched: Watched) -> None:
+    kept, asked = watched.kept, watched.decision
     assert (asked["decision"], asked["cause"], asked["why"][0]) == ("go", "asset", "asked for by drift")
     assert kept.outcomes() == ["promoted", "promoted"]
     assert live.aliased("kept") == "2"
@@ -166,8 +220,79 @@ def test_an_alarm_trains_a_new_champion_and_the_next_one_is_held_back(live: Live
     assert live.aliased("kept") == "2"
 
 
+def test_a_window_is_summarised_in_parts_by_mapped_tasks_and_judged_as_a_whole(live: Live, watched: Watched) -> None:
+    tasks = live.api.tasks("kept.monitor", watched.run)
+    states = sorted((task["task_id"], task["map_index"], task["state"]) for task in tasks)
+    single = [(name, -1, "success") for name in ("as_of", "partitions", "monitor", "request")]
+    assert states == sorted([*single, ("sketch", 0, "success"), ("sketch", 1, "success")])
+    report = live.api.xcom("kept.monitor", watched.run, "monitor")
+    assert report["rows"] == 5 * 24 * 2
+    xcom = f"/api/v2/dags/kept.monitor/dagRuns/{watched.run}/taskInstances/sketch/xcomEntries/return_value"
+    asked = ({"map_index": index, "deserialize": False} for index in range(2))
+    parts = [live.api._call("GET", xcom, params=params)["value"] for params in asked]
+    assert [part["rows"] for part in parts] == [report["rows"] / 2] * 2
+    assert {c["name"]: c["drifted"] for c in report["columns"]} == {"first": True, "second": False}
+    assert (report["share_drifted"], report["fired"]) == (0.5, ["drift"])
+
+
+def test_what_a_monitor_found_arrives_as_metrics(live: Live, watched: Watched) -> None:
+    report = live.api.xcom("kept.monitor", watched.run, "monitor")
+    distances = {f"distance.{column['name']}": column["distance"] for column in report["columns"]}
+    outputs = {f"distance.{column['name']}": column["distance"] for column in report["outputs"]}
+    wanted = {
+        "rows": 240,
+        "labelled": 240,
+        "alarms": 1,
+        "drifted": 1,
+        "share_drifted": 0.5,
+        "findings_severe": 0,
+        **distances,
+        **outputs,
+    }
+    assert distances.keys() == {"distance.first", "distance.second"}
+    assert outputs.keys() == {"distance.late"}
+    assert watched.gauges == pytest.approx({f"airflow.tidemill.monitor.kept.{k}": v for k, v in wanted.items()})
+
+
+def test_the_report_is_a_page_in_airflow_for_those_who_may_see_the_run(live: Live, watched: Watched) -> None:
+    links = live.api._call("GET", f"/api/v2/dags/kept.monitor/dagRuns/{watched.run}/taskInstances/monitor/links")
+    address = links["extra_links"]["Drift report"]
+    assert address.startswith(f"{live.address.airflow}/tidemill/reports/kept.monitor/")
+    path = urlsplit(address).path
+
+    page = live.page(path, user="admin")
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "sandbox" in policy
+    assert "2020-03-05 to 2020-03-10" in page.text
+    assert "<script" not in page.text
+    assert live.page(path, user="viewer").text == page.text
+
+    assert live.page(path).status_code == 401
+    assert live.page(path, token="garbage").status_code in {401, 403}
+    assert live.page(path, user="nobody").status_code == 403
+    # Whoever may not see the DAG does not learn which of its runs there are.
+    assert live.page("/tidemill/reports/kept.monitor/none", user="nobody").status_code == 403
+    for none in ("kept.monitor/none", "nothing/none", "kept.monitor/..%2f..%2fledger.db"):
+        assert live.page(f"/tidemill/reports/{none}", user="admin").status_code == 404
+
+
+def test_a_report_that_another_machine_wrote_is_said_not_to_be_here(live: Live, watched: Watched) -> None:
+    state = live.project.state
+    moved = live.project.run_folder("kept.monitor", watched.run).rename(state / "away")
+    try:
+        answer = live.page(report_path("kept.monitor", watched.run), user="admin")
+    finally:
+        moved.rename(live.project.run_folder("kept.monitor", watched.run))
+    assert answer.status_code == 404
+    text = f"there is no report of kept.monitor, run {watched.run}, in this machine's state folder"
+    assert answer.json()["detail"] == text
+
+
 @pytest.mark.slow
-def test_each_guard_refuses_in_its_turn_and_says_why(live: Live) -> None:
+def test_each_guard_refuses_in_its_turn_and_says_why(live: Live, shards: Path) -> None:
     live.dag_file("upstream.py", UPSTREAM)
     guarded = Kept(live, "guarded")
     guarded.write(**POLICY)
@@ -186,8 +311,8 @@ def test_each_guard_refuses_in_its_turn_and_says_why(live: Live) -> None:
     assert "2020-03-09 is earlier than" in refuses("order", lambda: guarded.alarm("2020-03-09"))
     assert "ends only at 2020-03-13" in refuses("cooldown", lambda: guarded.alarm("2020-03-11"))
     assert "is Saturday 2020-03-14 00:00 in UTC" in refuses("quiet_hours", lambda: guarded.alarm("2020-03-14"))
-    broken = {"as_of": "2020-03-16", "reasons": ["drift"], "findings": ["the column second is missing"]}
-    assert "the column second is missing" in refuses("veto", lambda: guarded.of_event(**broken))
+    with spoilt(shards / "1.parquet", "2020-03-12"):
+        assert "second: nulls have risen from 0% to 20%" in refuses("veto", lambda: guarded.alarm("2020-03-16"))
     assert "reasons (none)" in refuses("triggers", lambda: guarded.of_event(as_of="2020-03-16"))
     assert "1,392 training rows" in refuses("min_rows", lambda: guarded.alarm("2020-04-15"))
 
