@@ -7,11 +7,31 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from tidemill.cli.airflow_api import NotFound
+
+_WORKFLOW = """\
+tidemill: 1
+description: Sales by country.
+schedule: once
+start: 2013-01-01
+defaults: {retries: 1, retry_delay: 1 s}
+steps:
+  wait: {operator: TimeDeltaSensor, with: {delta: 1 s}}
+  countries: {operator: BashOperator, after: wait, with: {bash_command: "echo dk no se"}}
+  load:
+    after: countries
+    steps:
+      rows: {operator: BashOperator, for_each: {bash_command: ["echo dk", "echo no", "echo se"]}}
+      check: {operator: BashOperator, after: rows, with: {bash_command: "echo checked"}}
+  weather: {operator: BashOperator, after: wait, with: {bash_command: "echo 12 degrees"}}
+  report: {operator: BashOperator, after: [load, weather], with: {bash_command: "echo {{ steps.weather }} {{ as_of }}"}}
+"""
 
 CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
 _FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run")
@@ -95,7 +115,24 @@ def take_pictures(root: Path) -> None:
             ui.picture(images / "import-error.png")
         finally:
             broken.unlink()
+        _workflow(ui, api, root / "dags" / "sales.yaml", images / "workflow.png")
     api.close()
+
+
+def _workflow(ui: Ui, api: Any, spec: Path, picture: Path) -> None:
+    """The picture of a DAG of steps alone, run once."""
+    spec.write_text(_WORKFLOW)
+    try:
+        runs: list[dict[str, Any]] = []
+        while not any(run["state"] == "success" for run in runs):
+            ui.page.wait_for_timeout(1_000)
+            with suppress(NotFound):
+                runs = list(api.runs("sales"))
+        ui.open(f"/dags/sales/runs/{runs[0]['dag_run_id']}", "report")
+        ui.page.get_by_label("Show Graph (Press g)").first.click()
+        ui.picture(picture)
+    finally:
+        spec.unlink()
 
 
 if __name__ == "__main__":
