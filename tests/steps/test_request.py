@@ -31,11 +31,12 @@ def test_the_request_carries_as_of_the_reasons_among_the_triggers_and_the_versio
 
 def test_the_request_carries_what_was_severe_in_the_rows(make_context: Make) -> None:
     findings = (
-        DataFinding(kind="new_column", column="b", severity="info", detail="b is new"),
-        DataFinding(kind="missing_column", column="a", severity="severe", detail="a is missing"),
+        DataFinding(kind="new_column", column="b", severity="info", detail="not in the reference"),
+        DataFinding(kind="missing_column", column="a", severity="severe", detail="missing in the current data"),
+        DataFinding(kind="empty", column=None, severity="severe", detail="the current data has no rows"),
     )
     found = asked(make_context, {"fired": ("drift",), "findings": findings}, ["drift"])
-    assert found.findings == ("a is missing",)
+    assert found.findings == ("a: missing in the current data", "the current data has no rows")
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,11 @@ class DataFinding:
     severity: Literal["info", "warning", "severe"]
     detail: str
 
+    @property
+    def text(self) -> str:
+        """What was found, and of which column."""
+        return self.detail if self.column is None else f"{self.column}: {self.detail}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class MonitorReport(Record):

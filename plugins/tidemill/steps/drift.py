@@ -182,7 +182,7 @@ def _told(report: MonitorReport, verdict: Verdict, made: Report, outputs: tuple[
     odd = tuple(
         DataFinding(kind=f.kind, column=f.column, severity=f.severity, detail=f.detail) for f in made.worst_findings
     )
-    severe = [f.detail for f in made.worst_findings if f.severity == "severe"]
+    severe = [finding.text for finding in odd if finding.severity == "severe"]
     moved = [f"{c.name} ({c.judged_by} {c.value:.3f})" for c in outputs if c.significant and c.value is not None]
     why = [verdict.why(), *severe[:5]]
     if moved:

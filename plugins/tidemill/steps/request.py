@@ -26,7 +26,7 @@ def run(ctx: StepContext) -> RetrainRequest:
         version=report.version,
         start=report.start,
         end=report.end,
-        findings=tuple(finding.detail for finding in report.findings if finding.severity == "severe"),
+        findings=tuple(finding.text for finding in report.findings if finding.severity == "severe"),
     )
 
 
