@@ -110,6 +110,17 @@ def test_triggers_alone_make_an_asset_schedule(plan_of: PlanOf, project: Project
     assert type(dag.timetable).__name__ == "AssetTriggeredTimetable"
 
 
+def test_a_score_that_waits_for_others_is_stored_with_its_condition(plan_of: PlanOf, project: Project) -> None:
+    """Also where nothing else in the file asks for what builds steps of one's own."""
+    asset = '{name: orders, uri: "s3://acme/orders"}'
+    plan = plan_of(BASE + f"score: {{window: 1 d, schedule: {{assets: {{all: [{asset}, rates]}}}}}}\n")
+    text = json.dumps(stored(built(plan, project, "score"))["dag"]["timetable"])
+    assert "orders" in text
+    assert "rates" in text
+    both = BASE + f'score: {{window: 1 d, schedule: {{cron: "0 3 * * *", assets: {asset}}}}}\n'
+    assert "0 3 * * *" in json.dumps(stored(built(plan_of(both), project, "score"))["dag"]["timetable"])
+
+
 def test_one_run_at_a_time_and_a_first_click_without_params(plan_of: PlanOf, project: Project) -> None:
     plan = plan_of(WHOLE)
     for kind in ("training", "monitor"):

@@ -12,7 +12,7 @@ import pytest
 from tests.airflow.conftest import BASE, WHOLE
 from tidemill.plan.model import Plan
 from tidemill.project import Project
-from tidemill.records import AsOf, Decision, Promotion, RetrainRequest
+from tidemill.records import AsOf, Decision, Promotion, RetrainRequest, Scoring
 from tidemill.steps.context import StepContext, StepError, StepSkipped
 
 AS_OF = AsOf(instant=datetime(2013, 10, 1, tzinfo=UTC), cause="scheduled")
@@ -196,6 +196,31 @@ def test_a_request_goes_out_with_the_event(operator: Operator) -> None:
     given["outlet_events"] = {outlet: SimpleNamespace(extra=None) for outlet in task.outlets}
     task.execute(given)
     assert [event.extra for event in given["outlet_events"].values()] == [request.to_json()]
+
+
+def test_a_scorings_event_carries_its_as_of(
+    plan_of: Callable[[str], Plan], project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tidemill.airflow.factory import build
+
+    plan = plan_of(BASE + "score: {schedule: monthly}\n")
+    dag_plan = plan.dag("score")
+    assert dag_plan is not None
+    dag = build(plan, dag_plan, project.root / "dags" / "flights.yaml", project)
+    assert [task.task_id for task in dag.tasks] == ["as_of", "score"]
+    task: Any = dag.get_task("score")
+    assert [(outlet.name, outlet.uri) for outlet in task.outlets] == [("flights.scores", "tidemill://flights/scores")]
+    made = Scoring(
+        model="flights", version="3", data_version="d", as_of=AS_OF.instant, start=AS_OF.instant, end=AS_OF.instant,
+        rows=1, parts=1, path="p",
+    )  # fmt: skip
+    monkeypatch.setattr("tidemill.steps.score.run", lambda ctx: made)
+    given = context({"as_of": AS_OF.to_json()})
+    given["outlet_events"] = {outlet: SimpleNamespace(extra=None) for outlet in task.outlets}
+    assert task.execute(given) == made.to_json()
+    (event,) = given["outlet_events"].values()
+    assert event.extra == made.to_json()
+    assert event.extra["as_of"] == "2013-10-01T00:00:00+00:00"
 
 
 def test_a_persons_answer_reaches_the_promotion(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:

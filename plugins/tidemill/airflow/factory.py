@@ -60,7 +60,8 @@ def build(
         Unbuildable: a class or function of a step is not there.
     """
     builder = None
-    if dag_plan.kind == "workflow" or dag_plan.settings or dag_plan.defaults or any(t.own for t in dag_plan.tasks):
+    asked = dag_plan.settings or dag_plan.defaults or dag_plan.schedule.condition or any(t.own for t in dag_plan.tasks)
+    if dag_plan.kind == "workflow" or asked:
         from tidemill.airflow.own import Builder
 
         builder = Builder(project, lazy)
