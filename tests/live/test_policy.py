@@ -213,7 +213,7 @@ def test_an_alarm_trains_a_new_champion_and_the_next_one_is_held_back(live: Live
     assert [c["seconds"] for c in costs] == [r["seconds"] for r in runs]
     assert [float(c["amount"]) for c in costs] == pytest.approx([r["seconds"] for r in runs], abs=1e-6)
 
-    refused = kept.alarm("2020-03-11")
+    refused = kept.of_event(as_of="2020-03-11", reasons=["drift"])
     assert guards(refused) == ["cooldown"]
     assert "the cooldown of 7 d since the last training, 2020-03-10 (asset, run" in refused["why"][0]
     assert refused["why"][0].endswith("ends only at 2020-03-17")

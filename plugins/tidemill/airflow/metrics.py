@@ -12,16 +12,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tidemill.records import MonitorReport
 
+_LONGEST = 100
+
 
 def gauges(report: MonitorReport) -> Iterator[tuple[str, float]]:
     """Name, from the model on, and value of each gauge. What does not exist for this window is left out."""
     yield "rows", report.rows
     yield "labelled", report.labelled
     yield "alarms", len(report.fired)
+    if report.judged_columns is not None:
+        # Rows too broken to be judged have findings all the same.
+        yield "findings_severe", sum(1 for finding in report.findings if finding.severity == "severe")
     if report.drifted is not None and report.share_drifted is not None:
         yield "drifted", float(report.drifted)
         yield "share_drifted", report.share_drifted
-        yield "findings_severe", sum(1 for finding in report.findings if finding.severity == "severe")
     for column in (*report.columns, *report.outputs):
         if column.distance is not None:
             yield f"distance.{_plain(column.name)}", column.distance
@@ -44,7 +48,8 @@ def emit(report: MonitorReport, dag_id: str) -> None:
 
 
 def _plain(name: str) -> str:
-    """A name of one part: dots make levels in StatsD, and a column may be called anything."""
+    """A name of one part: dots make levels in StatsD, and a column may be called anything. With a prefix of Airflow's
+    own, two of them stay within the 250 characters that it allows."""
     from airflow.sdk.observability.stats import normalize_name_for_stats
 
-    return normalize_name_for_stats(name, log_warning=False).replace(".", "_")
+    return normalize_name_for_stats(name, log_warning=False).replace(".", "_")[:_LONGEST]
