@@ -247,6 +247,39 @@ def test_a_replay_moves_the_clock_and_a_monitor_starts_a_training(live: Any) -> 
     assert len(live.promotions("watched")) == 2
 
 
+SCORED = "score: {window: 1 month, rows: 500}\n"
+FOLLOWS = """score:
+  window: 1 month
+  schedule: {assets: {name: scored.scores, uri: "tidemill://scored/scores"}}
+"""
+
+
+def test_scores_are_logged_and_start_what_waits_for_them_at_their_as_of(live: Any) -> None:
+    spec = (live.project.root / "dags" / "gated.yaml").read_text().replace("manual", "automatic")
+    live.dag_file("scored.yaml", spec + SCORED)
+    live.dag_file("follows.yaml", spec + FOLLOWS)
+    for name in ("scored", "follows"):
+        live.wait_for_dag(f"{name}.score")
+        live.finish(name, live.api.start(name, None, {"as_of": "2020-03-01"})["dag_run_id"])
+
+    run = live.api.start("scored.score", None, {"as_of": "2020-04-01"})["dag_run_id"]
+    live.finish("scored.score", run)
+    made = live.api.xcom("scored.score", run, "score")
+    assert (made["version"], made["rows"], made["parts"]) == ("1", 31 * 24 * 2, 3)
+    assert Path(made["path"]).name == "as_of=20200401T000000Z"
+    assert len(list(Path(made["path"]).glob("part-*.parquet"))) == 3
+
+    (event,) = live.api.events_of("scored.score", run)
+    assert (event["name"], event["extra"]["as_of"]) == ("scored.scores", "2020-04-01T00:00:00+00:00")
+    (caused,) = live.wait_for("the run that waited", lambda: live.api.runs("follows.score"))
+    live.finish("follows.score", caused["dag_run_id"])
+    followed = live.api.xcom("follows.score", caused["dag_run_id"], "score")
+    assert (followed["as_of"], followed["rows"]) == ("2020-04-01T00:00:00+00:00", made["rows"])
+    assert followed["data_version"] == made["data_version"]
+    with live.ledger() as ledger:
+        assert [entry.body["version"] for entry in ledger.entries("scored", kinds=["scoring"])] == ["1"]
+
+
 def test_another_distributions_plugin_survives_beside_ours_in_a_tasks_process(live: Any) -> None:
     live.wait_for_dag("uses_second")
     run_id = live.api.start("uses_second", None, {})["dag_run_id"]
