@@ -8,8 +8,8 @@ from io import StringIO
 from rich.console import Console
 
 from tidemill.cli.replay import Replayed
-from tidemill.plan.ticks import Tick
 from tidemill.cli.replay_progress import Lines, shown
+from tidemill.plan.ticks import Tick
 
 JULY, JUNE = datetime(2013, 7, 1, tzinfo=UTC), datetime(2013, 6, 1, tzinfo=UTC)
 
