@@ -58,6 +58,8 @@ INCLUDE = {
     "sales.py": "def countries() -> list[str]: ...\n\ndef clean(country: str, rows: int = 0) -> dict: ...\n",
     "model.py": "def train(context): ...\n",
 }
+
+
 def test_every_key_of_every_section_stands_in_the_reference() -> None:
     text = reference()
 
