@@ -193,3 +193,28 @@ def test_a_backfill_meets_the_champion_of_the_ledger(make_context: Make, project
         gone = {"to_version": None, "from_version": version.version}
         ledger.append("flights", "rollback", gone, as_of=SEPTEMBER, key="rollback/1")
     assert evaluate.run(dataclasses.replace(ctx)).champion_version is None
+
+
+@pytest.mark.parametrize("metrics", [["log_loss"], ["accuracy"]])
+def test_for_estimates_the_meaning_of_the_scores_is_kept_with_the_run(
+    make_context: Make, project: Project, metrics: list[str]
+) -> None:
+    from tidemill.steps.estimate import ARTIFACT, Calibration
+
+    write_code(project, SKLEARN)
+    data = a_version(project, rows(600, 1), rows(300, 2))
+    watched = {"window": "1 month", "performance": {"roc_auc": {"at_least": 0.5}}, "estimate": True}
+    _, run = trained(make_context, data, run_id="second", monitor=watched)
+    results = {"data": data, "train": run, "reference": a_reference(project, data)}
+    asked = {"results": results, "run_id": "second", "monitor": watched, "evaluate": {"metrics": metrics}}
+    evaluate.run(make_context("evaluate", **asked))
+    version = register.run(make_context("register", **asked))
+    mlflow = open_mlflow(make_context("x").connections, project)
+    found = Calibration.read(mlflow.download(version.model, version.version, ARTIFACT))
+    assert (found.classes, found.rows, found.method) == ([0, 1], 300, "sigmoid")
+
+
+def test_without_estimates_nothing_is_kept(make_context: Make, project: Project) -> None:
+    write_code(project, SKLEARN)
+    challenge(make_context, a_version(project, rows(600, 1), rows(300, 2)))
+    assert list(project.state.rglob("calibration.json")) == []

@@ -291,3 +291,65 @@ def test_a_type_that_parquet_does_not_hold_is_refused(tmp_path: Path) -> None:
     frame = pl.DataFrame({"n": [1], "big": pl.Series([10**20], dtype=pl.Int128)})
     with pytest.raises(SourceError, match=r'cannot be written as Parquet: .* look at "big" Int128'):
         source.write(frame, tmp_path / "a.parquet")
+
+
+class TestBatches:
+    def whole(self, path: Path, rows: int) -> list[pl.DataFrame]:
+        return list(source.batches(path, "time", START, END, rows))
+
+    @pytest.mark.parametrize("count", [1, 2, 3, 100])
+    def test_the_windows_rows_in_the_sources_order_so_many_at_a_time(self, tmp_path: Path, count: int) -> None:
+        backwards = rows().reverse()
+        found = self.whole(saved(tmp_path / "a.parquet", backwards), count)
+        assert pl.concat(found)["id"].to_list() == [4, 3, 2]
+        assert [frame.height for frame in found] == [count] * (3 // count) + [3 % count] * (3 % count > 0)
+
+    def test_a_folder_is_one_source_whose_files_do_not_end_a_batch(self, tmp_path: Path) -> None:
+        for name, frame in (("b", rows().head(4)), ("a", rows().slice(4))):
+            saved(tmp_path / f"{name}.parquet", frame)
+        assert [frame["id"].to_list() for frame in self.whole(tmp_path, 2)] == [[4, 2], [3]]
+
+    def test_no_rows_are_no_batches(self, tmp_path: Path) -> None:
+        assert self.whole(saved(tmp_path / "a.parquet", rows().head(1)), 5) == []
+
+    def test_columns_that_are_left_out_need_not_be_there(self, tmp_path: Path) -> None:
+        path = saved(tmp_path / "a.parquet")
+        found = source.batches(path, "time", START, END, 9, leave_out=["id", "nothing"])
+        assert next(found).columns == ["time"]
+
+    def test_one_that_is_required_and_missing_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(SourceError, match='no column "flight"'):
+            next(source.batches(saved(tmp_path / "a.parquet"), "time", START, END, 9, require_columns=["flight"]))
+
+    def test_a_file_that_is_cut_off_is_an_error(self, tmp_path: Path) -> None:
+        path = saved(tmp_path / "a.parquet")
+        path.write_bytes(path.read_bytes()[:-100])
+        with pytest.raises(SourceError, match="cannot be read"):
+            self.whole(path, 9)
+
+
+class TestMatching:
+    def test_the_rows_whose_key_is_asked_for(self, tmp_path: Path) -> None:
+        path = saved(tmp_path / "a.parquet", rows(x=list("abcdefghij")))
+        found = source.matching(path, pl.DataFrame({"id": [3, 3, 99, None]}), ["x"])
+        assert found.rows() == [(3, "d")]
+        assert source.matching(path, pl.DataFrame({"id": [3]})).columns == ["time", "id", "x"]
+
+    def test_of_a_window_alone(self, tmp_path: Path) -> None:
+        path = saved(tmp_path / "a.parquet")
+        found = source.matching(path, pl.DataFrame({"id": [1, 2]}), [], within=("time", START, END))
+        assert found["id"].to_list() == [2]
+
+    @pytest.mark.parametrize(
+        ("here", "there"), [(pl.Int64, pl.Int16), (pl.UInt8, pl.Int64), (pl.String, pl.Categorical)]
+    )
+    def test_types_that_can_be_compared_are(self, tmp_path: Path, here: pl.DataType, there: pl.DataType) -> None:
+        path = saved(tmp_path / "a.parquet", pl.DataFrame({"id": ["1", "2"]}).with_columns(pl.col("id").cast(there)))
+        keys = pl.DataFrame({"id": ["2", "3"]}).with_columns(pl.col("id").cast(here))
+        found = source.matching(path, keys)
+        assert found.schema["id"] == here
+        assert found["id"].cast(pl.String).to_list() == ["2"]
+
+    def test_others_are_an_error_that_names_both(self, tmp_path: Path) -> None:
+        with pytest.raises(SourceError, match=r'the key "id" is Int64 in .* and String in the rows'):
+            source.matching(saved(tmp_path / "a.parquet"), pl.DataFrame({"id": ["1"]}))
