@@ -84,15 +84,22 @@ def test_without_a_champion_nothing_is_dealt_out(make: Callable[..., StepContext
 def test_parts_that_are_gone_are_an_error_that_says_what_to_do(
     make: Callable[..., StepContext], tmp_path: Path
 ) -> None:
-    gone = SketchPart(version="1", index=0, path=str(tmp_path / "none.sketch"), rows=1)
+    gone = SketchPart(version="1", index=0, path=str(tmp_path / "none.sketch"), rows=1, of=1)
     with pytest.raises(StepError, match="Clear the task `sketch`"):
         monitor.run(make("monitor", parts=(gone,)))
+
+
+def test_a_part_that_was_marked_as_done_by_hand_is_missed(make: Callable[..., StepContext]) -> None:
+    first, *_ = partitions.run(make("partitions")).parts()
+    part = sketch.run(make("sketch", part=first))
+    with pytest.raises(StepError, match=r"has 3 parts, and those of the tasks `sketch` \[1, 2\] were not summarised"):
+        monitor.run(make("monitor", parts=(part,)))
 
 
 def test_parts_against_another_champion_are_not_used(make: Callable[..., StepContext], tmp_path: Path) -> None:
     path = tmp_path / "of-another.sketch"
     Sketch(rows=1, columns={}).write(path)
-    stale = SketchPart(version="2", index=0, path=str(path), rows=1)
+    stale = SketchPart(version="2", index=0, path=str(path), rows=1, of=1)
     found: MonitorReport = monitor.run(make("monitor", parts=(stale,)))
     assert found.judged_columns == 2
 
@@ -105,5 +112,6 @@ def test_what_is_handed_on_is_small_and_reads_back() -> None:
         "start": "2013-04-01T00:00:00+00:00",
         "end": "2013-05-01T00:00:00+00:00",
         "index": 1,
+        "of": 2,
         "files": ["b.parquet", "c.parquet"],
     }

@@ -44,18 +44,20 @@ class Partitions(Record):
     def parts(self) -> list[dict[str, Any]]:
         """What each of the mapped tasks is given, as JSON."""
         whole = {k: v for k, v in self.to_json().items() if k not in ("record", "files")}
+        whole["of"] = len(self.files)
         return [{**whole, "index": index, "files": list(files)} for index, files in enumerate(self.files)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SketchPart(Record):
-    """The sketch of a part of the judged window: a file."""
+    """The sketch of one part of the judged window, ``of`` so many: a file."""
 
     kind: ClassVar[str] = "sketch_part"
     version: str
     index: int
     path: str
     rows: int
+    of: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -114,6 +114,12 @@ def _current(ctx: StepContext, reference: Sketch, report: MonitorReport) -> Sket
     parts = sorted((part for part in ctx.parts if part.version == report.version), key=lambda part: part.index)
     if not parts:
         return summary(ctx, reference, report.start, report.end)
+    if missing := sorted(set(range(parts[0].of)) - {part.index for part in parts}):
+        # Airflow counts a mapped task as done that somebody has marked so.
+        raise StepError(
+            f"the window has {parts[0].of} parts, and those of the tasks `sketch` {missing} were not summarised: "
+            "clear these tasks to have them made"
+        )
     try:
         return merge([Sketch.read(Path(part.path)) for part in parts])
     except DriftError as error:

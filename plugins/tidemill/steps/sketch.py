@@ -30,4 +30,4 @@ def run(ctx: StepContext) -> SketchPart:
     found.write(whole)
     whole.replace(path)
     ctx.log.info("summarised %s rows of %d files", f"{found.rows:,}", len(part["files"]))
-    return SketchPart(version=part["version"], index=part["index"], path=str(path), rows=found.rows)
+    return SketchPart(version=part["version"], index=part["index"], of=part["of"], path=str(path), rows=found.rows)
