@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
@@ -34,6 +34,7 @@ steps:
 """
 
 CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
+SCREEN: Final = {"width": 1440, "height": 860}
 _FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run")
 
 
@@ -71,7 +72,7 @@ def signed_in(address: str, user: str, password: str) -> Iterator[Ui]:
     ).raise_for_status()
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(_FLAGS))
-        context = browser.new_context(viewport={"width": 1440, "height": 860}, color_scheme="light")
+        context = browser.new_context(viewport=SCREEN, color_scheme="light")
         context.add_cookies([{"name": "_token", "value": token.json()["access_token"], "url": address}])
         try:
             yield Ui(context.new_page(), address)
@@ -81,6 +82,7 @@ def signed_in(address: str, user: str, password: str) -> Iterator[Ui]:
 
 def take_pictures(root: Path) -> None:
     """The pictures of the demonstration, from the Airflow that ``make run`` left running in a checkout."""
+    from tidemill.airflow.addresses import report_path
     from tidemill.cli.airflow_api import connect
     from tidemill.cli.local_stack import LocalStack
 
@@ -102,6 +104,11 @@ def take_pictures(root: Path) -> None:
         ui.page.get_by_role("button", name="Dag Docs").first.click()
         ui.page.get_by_text("Code tab shows it").first.wait_for()
         ui.picture(images / "docs.png")
+        month = next(r["dag_run_id"] for r in api.runs("flight_delays.monitor") if "2013-08-01" in r["dag_run_id"])
+        ui.page.set_viewport_size({"width": 1440, "height": 1434})  # as far as the first charts
+        ui.open(report_path("flight_delays.monitor", month), "Columns, worst first")
+        ui.picture(images / "drift-report.png")
+        ui.page.set_viewport_size(SCREEN)
         broken.write_text(
             (root / "dags" / "flight_delays.yaml").read_text().replace("when:\n    roc_auc:", "when:\n    roc_acu:")
         )

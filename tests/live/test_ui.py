@@ -45,3 +45,17 @@ def test_a_broken_specs_import_error_in_full(live: Live, ui: Ui) -> None:
         assert 'dags/unseen.yaml:13:10: promote.when: unknown metric "roc_acu"' in ui.text()
     finally:
         path.unlink()
+
+
+def test_the_drift_report_opens_from_its_task(live: Live, ui: Ui) -> None:
+    live.wait_for_dag("watched.monitor")
+    live.finish("watched", live.api.start("watched", None, {"as_of": "2020-03-01"})["dag_run_id"])
+    run = live.api.start("watched.monitor", "march", {"as_of": "2020-04-01"})["dag_run_id"]
+    live.finish("watched.monitor", run)
+
+    ui.open(f"/dags/watched.monitor/runs/{run}/tasks/monitor/details", "Drift report")
+    ui.page.get_by_text("Drift report").first.click()
+    ui.page.get_by_text("Columns, worst first").first.wait_for(timeout=15_000)
+    assert ui.page.url.endswith("/tidemill/reports/watched.monitor/march")
+    assert "1 of 2 columns have drifted" in ui.text()
+    assert ui.page.locator("svg").count() > 1
