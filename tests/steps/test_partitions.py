@@ -76,6 +76,24 @@ def test_parts_give_the_numbers_of_the_whole(make: Callable[..., StepContext]) -
     assert (spread.fired, spread.why) == (alone.fired, alone.why) == (("drift",), alone.why)
 
 
+def test_files_by_time_leave_parts_without_rows_and_change_no_number(
+    make: Callable[..., StepContext], project: Project
+) -> None:
+    folder = project.path("include/rows")
+    source = pl.concat([pl.read_parquet(file) for file in sorted(folder.glob("*.parquet"))]).sort("time")
+    for file in folder.glob("*.parquet"):
+        file.unlink()
+    for number in range(6):
+        source.slice(number * 100, 100).write_parquet(folder / f"{number}.parquet")
+    source.slice(600).write_parquet(folder / "6.parquet")
+    alone = monitor.run(make("monitor"))
+    parts = tuple(sketch.run(make("sketch", part=part)) for part in partitions.run(make("partitions")).parts())
+    assert min(part.rows for part in parts) == 0 < sum(part.rows for part in parts) == alone.rows
+    spread = monitor.run(dataclasses.replace(make("monitor"), run_id="spread", parts=parts))
+    assert [c.distance for c in spread.columns] == pytest.approx([c.distance for c in alone.columns], rel=1e-12)
+    assert (spread.why, spread.findings) == (alone.why, alone.findings)
+
+
 def test_without_a_champion_nothing_is_dealt_out(make: Callable[..., StepContext]) -> None:
     with pytest.raises(StepSkipped, match="no champion was in force at 2013-04-01"):
         partitions.run(make("partitions", champion=False))
