@@ -57,5 +57,5 @@ def test_the_drift_report_opens_from_its_task(live: Live, ui: Ui) -> None:
     ui.page.get_by_text("Drift report").first.click()
     ui.page.get_by_text("Columns, worst first").first.wait_for(timeout=15_000)
     assert ui.page.url.endswith("/tidemill/reports/watched.monitor/march")
-    assert "1 of 2 columns have drifted" in ui.text()
+    assert "1 of 2 columns has drifted" in ui.text()
     assert ui.page.locator("svg").count() > 1
