@@ -218,6 +218,7 @@ def test_a_scorings_event_carries_its_as_of(
     given = context({"as_of": AS_OF.to_json()})
     given["outlet_events"] = {outlet: SimpleNamespace(extra=None) for outlet in task.outlets}
     assert task.execute(given) == made.to_json()
+    assert task.said == "version 3 scored 1 rows: p"
     (event,) = given["outlet_events"].values()
     assert event.extra == made.to_json()
     assert event.extra["as_of"] == "2013-10-01T00:00:00+00:00"

@@ -140,6 +140,16 @@ class TestInterval:
         world.rows(rows(day(4), 30))
         assert world.watch(**ASK).fired == ("performance",)
 
+    def test_one_row_is_judged_and_gives_no_alarm(self, world: Worlds) -> None:
+        world.promote("2", day(3))
+        world.rows(rows(day(4), 30).head(1))
+        asked = {"roc_auc": {"at_least": 1}, "accuracy": {"at_least": 1}, "log_loss": {"at_most": 0}}
+        found = world.watch(min_rows=1, performance=asked)
+        assert found.performance is not None
+        assert (found.performance.rows, found.fired) == (1, ())
+        assert found.performance.metrics["log_loss"] is not None
+        assert {interval.metric for interval in found.performance.intervals} == {"accuracy"}
+
     def test_two_runs_for_one_window_say_the_same(self, world: Worlds) -> None:
         world.promote("1", day(3))
         world.rows(rows(day(4), 30))

@@ -32,8 +32,8 @@ _COLOURS = {
     "register": "#d0e0f5",
 }
 
-_SAYING = frozenset({"retrain", "request", "monitor", "promote"})
-"""The steps that decide something: what, and why, stands under *Rendered Templates* of their task."""
+_SAYING = frozenset({"retrain", "request", "monitor", "promote", "score"})
+"""The steps that decide something, or not to do it: what, and why, stands under *Rendered Templates* of their task."""
 
 _LINKED = frozenset({"train", "register", "promote"})
 """The steps whose task links to what it made in MLflow."""
@@ -217,7 +217,7 @@ class PromoteOperator(StepOperator, SkipMixin):
 
 def said(record: Record) -> str:
     """What a step decided, and why, a reason a line; nothing for a step that decides nothing."""
-    from tidemill.records import Decision, MonitorReport, Promotion, RetrainRequest
+    from tidemill.records import Decision, MonitorReport, Promotion, RetrainRequest, Scoring
 
     newline = "\n"
     if isinstance(record, Decision):
@@ -228,6 +228,9 @@ def said(record: Record) -> str:
         return f"version {record.version} {record.outcome}: {newline.join(record.reasons)}"
     if isinstance(record, RetrainRequest):
         return f"asked for a training, because of {' and '.join(record.reasons)}"
+    if isinstance(record, Scoring):
+        unscored = f", {record.unscored:,} of them without a score" if record.unscored else ""
+        return f"version {record.version} scored {record.rows:,} rows{unscored}: {record.path}"
     if isinstance(record, MonitorReport):
         return f"alarm: {' and '.join(record.fired) or 'none'}: {newline.join(record.why)}"
     return ""
