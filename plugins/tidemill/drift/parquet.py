@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -83,6 +84,7 @@ class _Footer:
             self.metadata = opened.metadata
             self.schema: pa.Schema = opened.schema_arrow
         one_of_each(self.schema.names, self.name)
+        self.typed = {item.name for item in self.schema if str(item.type) != "null"}
 
     def open(self, dictionaries: Sequence[str]) -> Any:
         import pyarrow.parquet as pq
@@ -167,19 +169,25 @@ class ParquetBlock:
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """The rows of one column after the other, a batch at a time."""
-        import pyarrow.types as t
+        with ExitStack() as stack:
+            files = [self._open(footer, stack) for footer in self.part.footers]
+            for name in self.names:
+                for footer, opened, masks in zip(self.part.footers, files, self.part.masks, strict=True):
+                    with reading(footer.name):
+                        yield from self._column(name, footer, opened, masks)
 
-        for footer, masks in zip(self.part.footers, self.part.masks, strict=True):
-            there = {f.name for f in footer.schema if not t.is_null(f.type)} - set(self.part.partitions)
-            strings = [name for name in self.names if name in there and _is_string(footer.schema.field(name).type)]
-            with reading(footer.name), footer.open(strings) as opened:
-                for name in self.names:
-                    for group, mask in masks.items():
-                        if name in there:
-                            yield from _column(opened, group, name, mask)
-                        else:
-                            rows = footer.metadata.row_group(group).num_rows if mask is True else mask.true_count
-                            yield self._constant(footer, name, rows)
+    def _open(self, footer: _Footer, stack: ExitStack) -> Any:
+        strings = [name for name in self.names if name in footer.typed and _is_string(footer.schema.field(name).type)]
+        with reading(footer.name):
+            return stack.enter_context(footer.open(strings))
+
+    def _column(self, name: str, footer: _Footer, opened: Any, masks: dict[int, Any]) -> Iterator[pa.RecordBatch]:
+        for group, mask in masks.items():
+            if name in footer.typed and name not in self.part.partitions:
+                yield from _values(opened, group, name, mask)
+            else:
+                rows = footer.metadata.row_group(group).num_rows if mask is True else mask.true_count
+                yield self._constant(footer, name, rows)
 
     def _constant(self, footer: _Footer, name: str, rows: int) -> pa.RecordBatch:
         import pyarrow as pa
@@ -188,7 +196,7 @@ class ParquetBlock:
         return pa.record_batch([constant(value, self.part.schema.field(name).type, rows)], names=[name])
 
 
-def _column(opened: Any, group: int, name: str, mask: Any) -> Iterator[pa.RecordBatch]:
+def _values(opened: Any, group: int, name: str, mask: Any) -> Iterator[pa.RecordBatch]:
     start = 0
     for batch in opened.iter_batches(BATCH, [group], [name], use_threads=False):
         if mask is True:

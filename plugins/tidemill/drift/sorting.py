@@ -62,7 +62,7 @@ def by_polars(values: Floats) -> Floats:
     order &= rest
     order ^= bits
     found = pl.Series(order, nan_to_null=False).sort(multithreaded=False).to_numpy()
-    order = found >> sign
+    np.right_shift(found, sign, out=order)
     order &= rest
     order ^= found
     ordered: Floats = order.view(values.dtype)

@@ -54,7 +54,7 @@ class Block(Protocol):
         """The columns."""
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        """The rows; a batch may hold some of the columns only, each row of each column comes once."""
+        """The rows: all columns in each batch; or, of a block among others, one column after the other."""
 
 
 class Part(Protocol):

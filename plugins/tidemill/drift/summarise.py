@@ -127,15 +127,17 @@ class _Pass:
         list(pool.map(self._settle, (name for name in names if name not in self._found and name not in self._again)))
 
     def _take(self, block: Block, *, last: bool) -> int:
-        """Take in a block; the number of its values."""
-        taken = 0
+        """Take in a block, column after column, and let go of each that comes to its end; the number of its values."""
+        taken, before = 0, None
         for batch in block:
-            for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                self._summary(name).add(column)
-            taken += batch.num_rows * batch.num_columns
-        if last:
-            for name in block.names:
-                self._settle(name)
+            (name,) = batch.schema.names
+            if last and before not in (None, name):
+                self._settle(before)
+            before = name
+            self._summary(name).add(batch.column(0))
+            taken += batch.num_rows
+        if last and before is not None:
+            self._settle(before)
         return taken
 
     def _stream(self, part: Part, block: Block, pool: ThreadPoolExecutor) -> None:
