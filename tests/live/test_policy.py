@@ -182,9 +182,9 @@ def guards(decision: Mapping[str, Any], verdict: str = "refuse") -> list[str]:
 
 @dataclass
 class Watched:
-    """The pipeline ``kept`` after its first alarm: the monitor's run, the decision on what it caused, the gauges."""
+    """The pipeline ``held`` after its first alarm: the monitor's run, the decision on what it caused, the gauges."""
 
-    kept: Kept
+    held: Kept
     run: str
     decision: dict[str, Any]
     gauges: dict[str, float]
@@ -192,42 +192,31 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def watched(live: Live) -> Watched:
-    kept = Kept(live, "kept")
-    kept.write(triggers="[drift]", cooldown="7 d")
-    assert kept.train("2020-03-01")["cause"] == "manual"
-    assert live.aliased("kept") == "1"
+    held = Kept(live, "held")
+    held.write(triggers="[drift]", quiet_hours='[{from: "00:00", to: "24:00"}]')
+    assert held.train("2020-03-01")["cause"] == "manual"
     live.gauges()
-    run = kept.look("2020-03-10")
+    run = held.look("2020-03-10")
     gauges = live.gauges()
-    return Watched(kept, run, kept.caused("kept.monitor", run), gauges)
+    return Watched(held, run, held.caused("held.monitor", run), gauges)
 
 
-def test_an_alarm_trains_a_new_champion_and_the_next_one_is_held_back(live: Live, watched: Watched) -> None:
-    kept, asked = watched.kept, watched.decision
-    assert (asked["decision"], asked["cause"], asked["why"][0]) == ("go", "asset", "asked for by drift")
-    assert kept.outcomes() == ["promoted", "promoted"]
-    assert live.aliased("kept") == "2"
-    with live.ledger() as ledger:
-        costs = [e.body for e in ledger.entries("kept", kinds={"cost"})]
-        runs = [e.body for e in ledger.entries("kept", kinds={"run"})]
-    assert [c["seconds"] for c in costs] == [r["seconds"] for r in runs]
-    assert [float(c["amount"]) for c in costs] == pytest.approx([r["seconds"] for r in runs], abs=1e-6)
-
-    refused = kept.of_event(as_of="2020-03-11", reasons=["drift"])
-    assert guards(refused) == ["cooldown"]
-    assert "the cooldown of 7 d since the last training, 2020-03-10 (asset, run" in refused["why"][0]
-    assert refused["why"][0].endswith("ends only at 2020-03-17")
-    assert live.aliased("kept") == "2"
+def test_an_alarm_asks_for_a_training_and_the_policy_refuses_it(live: Live, watched: Watched) -> None:
+    assert (watched.decision["cause"], watched.decision["decision"]) == ("asset", "no")
+    assert guards(watched.decision) == ["quiet_hours"]
+    assert "is Tuesday 2020-03-10 00:00 in UTC" in watched.decision["why"][0]
+    assert watched.held.outcomes() == ["promoted"]
+    assert live.aliased("held") == "1"
 
 
 def test_a_window_is_summarised_in_parts_by_mapped_tasks_and_judged_as_a_whole(live: Live, watched: Watched) -> None:
-    tasks = live.api.tasks("kept.monitor", watched.run)
+    tasks = live.api.tasks("held.monitor", watched.run)
     states = sorted((task["task_id"], task["map_index"], task["state"]) for task in tasks)
     single = [(name, -1, "success") for name in ("as_of", "partitions", "monitor", "request")]
     assert states == sorted([*single, ("sketch", 0, "success"), ("sketch", 1, "success")])
-    report = live.api.xcom("kept.monitor", watched.run, "monitor")
+    report = live.api.xcom("held.monitor", watched.run, "monitor")
     assert report["rows"] == 5 * 24 * 2
-    xcom = f"/api/v2/dags/kept.monitor/dagRuns/{watched.run}/taskInstances/sketch/xcomEntries/return_value"
+    xcom = f"/api/v2/dags/held.monitor/dagRuns/{watched.run}/taskInstances/sketch/xcomEntries/return_value"
     asked = ({"map_index": index, "deserialize": False} for index in range(2))
     parts = [live.api._call("GET", xcom, params=params)["value"] for params in asked]
     assert [part["rows"] for part in parts] == [report["rows"] / 2] * 2
@@ -236,7 +225,7 @@ def test_a_window_is_summarised_in_parts_by_mapped_tasks_and_judged_as_a_whole(l
 
 
 def test_what_a_monitor_found_arrives_as_metrics(live: Live, watched: Watched) -> None:
-    report = live.api.xcom("kept.monitor", watched.run, "monitor")
+    report = live.api.xcom("held.monitor", watched.run, "monitor")
     distances = {f"distance.{column['name']}": column["distance"] for column in report["columns"]}
     outputs = {f"distance.{column['name']}": column["distance"] for column in report["outputs"]}
     wanted = {
@@ -251,13 +240,13 @@ def test_what_a_monitor_found_arrives_as_metrics(live: Live, watched: Watched) -
     }
     assert distances.keys() == {"distance.first", "distance.second"}
     assert outputs.keys() == {"distance.late"}
-    assert watched.gauges == pytest.approx({f"airflow.tidemill.monitor.kept.{k}": v for k, v in wanted.items()})
+    assert watched.gauges == pytest.approx({f"airflow.tidemill.monitor.held.{k}": v for k, v in wanted.items()})
 
 
 def test_the_report_is_a_page_in_airflow_for_those_who_may_see_the_run(live: Live, watched: Watched) -> None:
-    links = live.api._call("GET", f"/api/v2/dags/kept.monitor/dagRuns/{watched.run}/taskInstances/monitor/links")
+    links = live.api._call("GET", f"/api/v2/dags/held.monitor/dagRuns/{watched.run}/taskInstances/monitor/links")
     address = links["extra_links"]["Drift report"]
-    assert address.startswith(f"{live.address.airflow}/tidemill/reports/kept.monitor/")
+    assert address.startswith(f"{live.address.airflow}/tidemill/reports/held.monitor/")
     path = urlsplit(address).path
 
     page = live.page(path, user="admin")
@@ -274,21 +263,45 @@ def test_the_report_is_a_page_in_airflow_for_those_who_may_see_the_run(live: Liv
     assert live.page(path, token="garbage").status_code in {401, 403}
     assert live.page(path, user="nobody").status_code == 403
     # Whoever may not see the DAG does not learn which of its runs there are.
-    assert live.page("/tidemill/reports/kept.monitor/none", user="nobody").status_code == 403
-    for none in ("kept.monitor/none", "nothing/none", "kept.monitor/..%2f..%2fledger.db"):
+    assert live.page("/tidemill/reports/held.monitor/none", user="nobody").status_code == 403
+    for none in ("held.monitor/none", "nothing/none", "held.monitor/..%2f..%2fledger.db"):
         assert live.page(f"/tidemill/reports/{none}", user="admin").status_code == 404
 
 
 def test_a_report_that_another_machine_wrote_is_said_not_to_be_here(live: Live, watched: Watched) -> None:
     state = live.project.state
-    moved = live.project.run_folder("kept.monitor", watched.run).rename(state / "away")
+    moved = live.project.run_folder("held.monitor", watched.run).rename(state / "away")
     try:
-        answer = live.page(report_path("kept.monitor", watched.run), user="admin")
+        answer = live.page(report_path("held.monitor", watched.run), user="admin")
     finally:
-        moved.rename(live.project.run_folder("kept.monitor", watched.run))
+        moved.rename(live.project.run_folder("held.monitor", watched.run))
     assert answer.status_code == 404
-    text = f"there is no report of kept.monitor, run {watched.run}, in this machine's state folder"
+    text = f"there is no report of held.monitor, run {watched.run}, in this machine's state folder"
     assert answer.json()["detail"] == text
+
+
+@pytest.mark.slow
+def test_an_alarm_trains_a_new_champion_and_the_next_one_is_held_back(live: Live) -> None:
+    kept = Kept(live, "kept")
+    kept.write(triggers="[drift]", cooldown="7 d")
+    kept.train("2020-03-01")
+    assert live.aliased("kept") == "1"
+
+    asked = kept.alarm("2020-03-10")
+    assert (asked["decision"], asked["cause"], asked["why"][0]) == ("go", "asset", "asked for by drift")
+    assert kept.outcomes() == ["promoted", "promoted"]
+    assert live.aliased("kept") == "2"
+    with live.ledger() as ledger:
+        costs = [e.body for e in ledger.entries("kept", kinds={"cost"})]
+        runs = [e.body for e in ledger.entries("kept", kinds={"run"})]
+    assert [c["seconds"] for c in costs] == [r["seconds"] for r in runs]
+    assert [float(c["amount"]) for c in costs] == pytest.approx([r["seconds"] for r in runs], abs=1e-6)
+
+    refused = kept.alarm("2020-03-11")
+    assert guards(refused) == ["cooldown"]
+    assert "the cooldown of 7 d since the last training, 2020-03-10 (asset, run" in refused["why"][0]
+    assert refused["why"][0].endswith("ends only at 2020-03-17")
+    assert live.aliased("kept") == "2"
 
 
 @pytest.mark.slow
