@@ -320,9 +320,10 @@ def _categories(reference: CategoricalSketch, current: CategoricalSketch) -> Dis
         count = f"{reference.distinct:,}" if reference.distinct is not None else "more"
         about = "" if reference.distinct_exact else "about "
         remarks.append(f"{about}{count} categories: all but the {kept:,} most frequent are one bin")
-    for sketch, where in ((reference, "of the reference"), (current, "of these rows")):
-        if sketch.undercount:
-            remarks.append(f"a category {where} may have {sketch.undercount:,} rows more than counted")
+    if reference.undercount:
+        remarks.append(f"a category of the reference may have {reference.undercount:,} rows more than counted")
+    if current.undercount and not reference.pooled:
+        remarks.append(f"a category that is new may have {current.undercount:,} rows more than counted")
     notes = dict.fromkeys(("ks", "wasserstein"), "exists for numbers only")
     before, now = aligned.before, aligned.now
     found = _of_bins(
