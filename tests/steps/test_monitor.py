@@ -13,11 +13,13 @@ import polars as pl
 import pytest
 
 from tests.steps.watched import MODEL, copied, day, rows, template
+from tidemill.drift.summarise import summarise_table
 from tidemill.project import Project
 from tidemill.records import AsOf, MonitorReport
 from tidemill.steps import monitor
 from tidemill.steps.context import StepContext, StepError
 from tidemill.steps.ledger_io import read
+from tidemill.steps.predictions import Logged
 from tidemill.steps.window import window_of
 
 __all__ = ["template"]
@@ -164,6 +166,24 @@ class TestDrift:
         assert [(c.name, c.significant) for c in found.outputs] == [("late", True)]
         assert (found.fired, found.share_drifted) == ((), 0)
         assert found.why[-1].startswith("of what comes out, late (psi ")
+
+    @pytest.mark.parametrize("known", [False, True])
+    def test_predictions_of_the_log_are_compared_with_those_of_the_holdout_if_there_are_any(
+        self, watch: Watch, project: Project, monkeypatch: pytest.MonkeyPatch, template: Path, known: bool
+    ) -> None:
+        low = pl.DataFrame({"prediction": [0] * 300, "probability_1": [0.1 + i / 3000 for i in range(300)]})
+        logged = Logged(low, "1", [0, 1], {}, 0)
+        monkeypatch.setattr("tidemill.steps.performance.logged_in", lambda *_: logged)
+        copied(template, project.state)
+        for path in project.state.rglob("predictions.sketch"):
+            path.unlink()
+        if known:
+            high = pl.DataFrame({"prediction": [0.5 + i / 3000 for i in range(1000)]})
+            for path in list(project.state.rglob("reference.sketch")):
+                summarise_table(high).write(path.with_name("predictions.sketch"))
+        found = watch(rows(day(4), 30, seed=1), {"1": day(3)})
+        assert [c.name for c in found.outputs] == (["late", "prediction"] if known else ["late"])
+        assert found.fired == ()
 
     def test_the_report_is_a_page_and_json_in_the_runs_folder(self, watch: Watch) -> None:
         found = watch(rows(day(4), 30, shift=2, seed=1), {"1": day(3)})

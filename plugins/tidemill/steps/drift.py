@@ -169,6 +169,8 @@ def _outputs(
 
 def _predictions(ctx: StepContext, report: MonitorReport, mlflow: Mlflow) -> tuple[Sketch, Sketch] | None:
     """What the champion predicted for its holdout and, by its log, for the window."""
+    import polars as pl
+
     from tidemill.drift.summarise import summarise_table
     from tidemill.steps.performance import logged_in
     from tidemill.steps.predictions import probability
@@ -176,12 +178,22 @@ def _predictions(ctx: StepContext, report: MonitorReport, mlflow: Mlflow) -> tup
     logged = logged_in(ctx, report.start, report.end)
     if logged is None or logged.version != report.version or logged.frame.is_empty():
         return None
-    reference = reference_of(ctx, mlflow, logged.version, PREDICTIONS)
-    name, two = PREDICTION, logged.classes if logged.classes and len(logged.classes) == 2 else None
-    if two is not None and probability(two[1]) in logged.frame.columns:
-        name = probability(two[1])
-    rows = logged.frame.select(logged.frame[name].alias(PREDICTION))
-    return reference, summarise_table(rows, reference=reference)
+    try:
+        reference = reference_of(ctx, mlflow, logged.version, PREDICTIONS)
+    except StepError as error:
+        if error.retry:
+            raise
+        ctx.log.warning(
+            "predictions are not compared: version %s was made before `score` was asked for", report.version
+        )
+        return None
+    values = logged.frame[PREDICTION]
+    if logged.classes is not None:
+        values = values.cast(pl.String)  # as the reference has them, whatever the classes are
+        likely = probability(logged.classes[-1])
+        if len(logged.classes) == 2 and likely in logged.frame.columns:
+            values = logged.frame[likely]
+    return reference, summarise_table(values.alias(PREDICTION).to_frame(), reference=reference)
 
 
 def _told(report: MonitorReport, verdict: Verdict, made: Report, outputs: tuple[Judged, ...]) -> MonitorReport:
