@@ -17,7 +17,8 @@ import pytest
 from tests.live.conftest import SPEC, Live
 from tidemill.airflow.addresses import report_path
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
+# An Airflow of its own for minutes: beside the other one of `make test` neither would come to anything.
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(900)]
 
 MONITORED = (
     SPEC.replace("platform: {provider: local}", "platform: {provider: local, price: 3600 USD}").replace(
@@ -280,7 +281,6 @@ def test_a_report_that_another_machine_wrote_is_said_not_to_be_here(live: Live, 
     assert answer.json()["detail"] == text
 
 
-@pytest.mark.slow
 def test_an_alarm_trains_a_new_champion_and_the_next_one_is_held_back(live: Live) -> None:
     kept = Kept(live, "kept")
     kept.write(triggers="[drift]", cooldown="7 d")
@@ -304,7 +304,6 @@ def test_an_alarm_trains_a_new_champion_and_the_next_one_is_held_back(live: Live
     assert live.aliased("kept") == "2"
 
 
-@pytest.mark.slow
 def test_each_guard_refuses_in_its_turn_and_says_why(live: Live, shards: Path) -> None:
     live.dag_file("upstream.py", UPSTREAM)
     guarded = Kept(live, "guarded")
@@ -354,7 +353,6 @@ def test_each_guard_refuses_in_its_turn_and_says_why(live: Live, shards: Path) -
     assert len(live.promotions("guarded")) == 5
 
 
-@pytest.mark.slow
 def test_a_noisy_source_of_events_starts_one_training_and_no_two_at_once(live: Live) -> None:
     noisy = Kept(live, "noisy")
     noisy.write(triggers="[drift]")
