@@ -9,8 +9,8 @@ Each measurement runs in a process of its own (`_drift_run.py`), whose CPU time 
 reported; the rows are made from a seed (`_drift_data.py`) in a temporary folder, part by part, and deleted. What is
 compared is measured on the same rows in the same run, in turns; where others are to be beaten, the better of the ratios
 of wall and of CPU time counts: on a busy machine two threads that wait are no measure, and CPU time leaves out that
-there are two. Evidently and NannyML get environments of their own, made by uv when they are first needed and kept in the
-user's cache; where that fails, the line says why and the run goes on.
+there are two. Evidently and NannyML get environments of their own, made by uv when they are first needed and kept in
+the user's cache; where that fails, the line says why and the run goes on.
 """
 
 from __future__ import annotations
