@@ -80,7 +80,8 @@ def test_the_whole_picture_of_a_pipeline() -> None:
     assert "flight_delays_full@in-force, trained by include.flights.train:train" in head
     assert training.startswith("flights  ·  0 3 1 * * (America/New_York) or on flights.retrain, as_of 2013-07-01 … ")
     assert "approve ─── promote ─┬─ announce" in training
-    assert "fetch ─── data ─┬─ validate" in training
+    assert "fetch ─── data ─── validate" in training
+    assert "train ─┬─ reference ─┬─ register" in training
     assert "as_of ─── monitor ─┬─ request" in monitor
 
 
@@ -98,7 +99,7 @@ def test_the_command_draws_and_prints_json(tidemill: CommandLine) -> None:
     assert "flight_delays.monitor  ·  monthly, as_of 2013-07-01 … 2014-01-01" in said.out
     machine = tidemill("show", "dags/flight_delays.yaml", "--json")
     plan = Plan.from_json(machine.json)
-    assert [d.dag_id for d in plan.dags] == ["flight_delays", "flight_delays.monitor"]
+    assert [d.dag_id for d in plan.dags] == ["flight_delays", "flight_delays.score", "flight_delays.monitor"]
     assert draw(plan) + "\n" == said.out
 
 

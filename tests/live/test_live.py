@@ -254,6 +254,7 @@ FOLLOWS = """score:
 """
 
 
+@pytest.mark.slow
 def test_scores_are_logged_and_start_what_waits_for_them_at_their_as_of(live: Any) -> None:
     spec = (live.project.root / "dags" / "gated.yaml").read_text().replace("manual", "automatic")
     live.dag_file("scored.yaml", spec + SCORED)
