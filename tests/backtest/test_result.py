@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -18,8 +19,15 @@ def window(month: int, value: float | None, spread: float | None = 0.01, rows: i
     metrics = {} if value is None else {"roc_auc": value}
     intervals = {} if value is None or spread is None else {"roc_auc": (value - spread, value + spread)}
     bounds = {"start": f"2013-{month:02}-01", "end": f"2013-{month + 1:02}-01"}
-    given = {"version": "1", "rows": rows, "labelled": rows, "metrics": metrics, "intervals": intervals}
-    return Window(**{**bounds, **given, **more})  # type: ignore[arg-type]
+    given: dict[str, Any] = {
+        **bounds,
+        "version": "1",
+        "rows": rows,
+        "labelled": rows,
+        "metrics": metrics,
+        "intervals": intervals,
+    }
+    return Window(**{**given, **more})
 
 
 def training(outcome: str, seconds: float = 1800.0) -> Training:

@@ -103,7 +103,9 @@ def test_untested_columns_do_not_count() -> None:
 @pytest.mark.parametrize("distance", ["psi", "js", "hellinger", "linf", "chi2", "ks", "wasserstein"])
 def test_more_rows_leave_less_to_chance_and_no_rows_nothing_to_say(distance: str) -> None:
     values = [critical_value(distance, Sizes(n, n, 11, spread=1.8), 0.05) for n in (100, 10_000, 1_000_000)]
-    assert values == sorted(values, reverse=True)  # type: ignore[type-var]
+    known = [value for value in values if value is not None]
+    assert len(known) == 3
+    assert known == sorted(known, reverse=True)
     assert critical_value(distance, Sizes(0, 10, 11, spread=1.8), 0.05) is None
 
 

@@ -18,8 +18,11 @@ async def pages(scope: Any, receive: Any, send: Any) -> None:
     await import_module("tidemill.web.app").app(scope, receive, send)
 
 
+_PAGES = [{"app": pages, "url_prefix": PREFIX, "name": "Tidemill"}]
+
+
 class TidemillPlugin(AirflowPlugin):
     """Registers Tidemill with Airflow."""
 
     name = "tidemill"
-    fastapi_apps = [{"app": pages, "url_prefix": PREFIX, "name": "Tidemill"}]  # noqa: RUF012 - Airflow's form
+    fastapi_apps = _PAGES

@@ -5,19 +5,19 @@ Two policies that train at one instant on the same data ask for one training: it
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidemill.errors import TidemillError
+from tidemill.locks import Taken, held
 from tidemill.platforms.ports import Connection
 from tidemill.project import Project, sqlite_url
 from tidemill.records import Record
@@ -83,15 +83,13 @@ class World:
             BacktestError: another backtest of this pipeline is running; the folder cannot be made.
         """
         home = self.project.state.parent
-        try:
-            home.mkdir(parents=True, exist_ok=True)
-            lock = open(home / ".lock", "a")  # noqa: SIM115 - held until the backtest ends
-        except OSError as error:
-            raise BacktestError(f"{home} cannot be written: {error.strerror}.") from None
-        with lock:
+        with ExitStack() as stack:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                home.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(held(home / ".lock"))
+            except OSError as error:
+                raise BacktestError(f"{home} cannot be written: {error.strerror}.") from None
+            except Taken:
                 raise BacktestError(
                     f"another backtest of {self.plan.pipeline} is running; wait for it, or stop it"
                 ) from None

@@ -376,5 +376,5 @@ class _Approver(threading.Thread):
             found.chosen_options = [answer]
             found.params_input = {}
             ti = session.get_one(TaskInstance, found.ti_id)
-            event = TriggerEvent(found.as_resume_event_payload(timedout=False))  # type: ignore[no-untyped-call] # untyped
+            event = TriggerEvent(found.as_resume_event_payload(timedout=False))  # type: ignore[no-untyped-call] # Airflow's
             handle_event_submit(event, task_instance=ti, session=session)

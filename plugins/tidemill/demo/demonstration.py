@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from tidemill.cli.summary import render, summarise
 from tidemill.cli.validate import plan_of
 from tidemill.demo.stack import AIRFLOW, MLFLOW, Stack
 from tidemill.errors import TidemillError
+from tidemill.locks import Taken, held
 from tidemill.project import Project
 
 if TYPE_CHECKING:
@@ -138,16 +138,14 @@ def _say(console: Console, text: str) -> None:
 def _alone(state: Path) -> Iterator[None]:
     """One demonstration at a time in a project: two would press the same buttons."""
     (state / "stack").mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (state / "stack" / "up.lock").open("a+") as lock:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            who = lock.read().strip() or "unknown"
+            lock = stack.enter_context(held(state / "stack" / "up.lock"))
+        except Taken as taken:
+            who = taken.who or "unknown"
             text = f"Another `make run` is at work in this project: process {who}. Wait for it, or end it (kill {who})."
             raise DemoError(text) from None
-        lock.seek(0)
-        lock.truncate()
+        lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
         yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tidemill.drift.sketch import (
     NULL_TYPE,
@@ -200,7 +200,7 @@ def _of_bins(
     floor: bool,
     notes: dict[str, str],
     remarks: tuple[str, ...] = (),
-    **others: object,
+    **others: Any,
 ) -> Distances:
     """The distances of shares from the rows in each bin; ``floor``: those at 1e-4 too that would do without."""
     import numpy as np
@@ -217,7 +217,7 @@ def _of_bins(
         bins=filled,
         notes=notes,
         remarks=remarks,
-        **others,  # type: ignore[arg-type]
+        **others,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ Batches = Callable[[str, Sequence[str]], Iterator["pa.RecordBatch"]]
 """The batches of a file, by its path, with some of its columns."""
 
 
-class _Streamed:
+class _Streamed(ABC):
     """Files that are read from the front; what CSV and Arrow have in common."""
 
     def __init__(self, name: str, place: Place, files: Sequence[File], where: Where | None) -> None:
@@ -69,11 +70,13 @@ class _Streamed:
             for file in self._files
         ]
 
+    @abstractmethod
     def _schema(self, path: str) -> pa.Schema:
-        raise NotImplementedError
+        """The columns of a file."""
 
+    @abstractmethod
     def _batches(self, path: str, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        raise NotImplementedError
+        """The rows of a file, of these columns."""
 
 
 @dataclass

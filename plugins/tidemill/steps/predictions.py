@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -20,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tidemill.locks import Taken, held
 from tidemill.spec.monitoring import PROBABILITY
 from tidemill.steps.context import StepContext, StepError
 
@@ -129,15 +129,14 @@ class Log:
             StepError: another does (``retry``), or the folder cannot be made.
         """
         place = self.staging(as_of)
-        with roomy(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            place.parent.mkdir(exist_ok=True)
-            lock = open(place.parent / f"{place.name}.lock", "a")  # noqa: SIM115 - closed below
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StepError("another run is scoring this as_of on this machine", retry=True) from None
+        with contextlib.ExitStack() as stack:
+            with roomy(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                place.parent.mkdir(exist_ok=True)
+                try:
+                    stack.enter_context(held(place.parent / f"{place.name}.lock"))
+                except Taken:
+                    raise StepError("another run is scoring this as_of on this machine", retry=True) from None
             yield
 
     def header(self, as_of: datetime) -> Header | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import shutil
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tidemill.ledger import LedgerError, views
+from tidemill.locks import Taken, held
 from tidemill.platforms.ports import Job, JobError
 from tidemill.records import Cost, DataVersion, Run
 from tidemill.runtime.files import BadFile, Result, result_of
@@ -249,13 +249,10 @@ def _record(ctx: StepContext, tracked: TrackedRun, same: Mapping[str, str]) -> R
 
 @contextlib.contextmanager
 def _alone(ctx: StepContext) -> Iterator[None]:
-    """Only one attempt at a time: Airflow may start another while it believes the first to be dead.
-
-    The lock goes with the process that holds it, however it ends.
-    """
-    with open(ctx.scratch("train") / ".lock", "a") as lock:
+    """Only one attempt at a time: Airflow may start another while it believes the first to be dead."""
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            stack.enter_context(held(ctx.scratch("train") / ".lock"))
+        except Taken:
             raise StepError("another attempt of this training is still running on this machine", retry=True) from None
         yield

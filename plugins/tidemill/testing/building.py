@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,9 +35,8 @@ def import_airflow() -> None:
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:
-        import airflow.configuration
-        import airflow.sdk
-        import airflow.serialization.serialized_objects  # noqa: F401 - imported while the home is the scratch one
+        for name in ("airflow.configuration", "airflow.sdk", "airflow.serialization.serialized_objects"):
+            import_module(name)
     finally:
         for name, value in before.items():
             if value is None:
