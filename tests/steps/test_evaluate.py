@@ -115,8 +115,11 @@ def test_a_champion_trained_up_to_the_holdout_is_comparable(make_context: Make, 
 
 def test_a_champion_that_cannot_score_is_said(make_context: Make, project: Project) -> None:
     champion(make_context, project, a_version(project, rows(300, 1), rows(200, 2)))
-    changed = a_version(project, rows(300, 3).rename({"a": "z"}), rows(250, 4).rename({"a": "z"}), SEPTEMBER)
-    write_code(project, OWN_CLASS.replace('frame["a"]', 'frame["z"]'))
+    changed = a_version(
+        project, rows(300, 3).rename({"a": "late_by"}), rows(250, 4).rename({"a": "late_by"}), SEPTEMBER
+    )
+    # Of another length: Python takes code that was changed within a second for the same if its size is.
+    write_code(project, OWN_CLASS.replace('frame["a"]', 'frame["late_by"]'))
     _, found = challenge(make_context, changed, SEPTEMBER)
     assert found.not_comparable == (
         "the champion, version 1, cannot be scored on this holdout: version 1 of flights: predict_proba failed on 250 "

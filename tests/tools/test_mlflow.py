@@ -22,6 +22,7 @@ import pandas as pd
 import pytest
 
 from tests.mlflow_store import AtServer, copy_store, free_port, mlflow_server, store_template
+from tests.steps.conftest import NoConnections
 from tidemill.platforms.ports import Connection
 from tidemill.project import Project
 from tidemill.runtime.files import Point
@@ -522,3 +523,38 @@ def test_pickles_name_their_modules(tmp_path: Path) -> None:
     assert {"pandas", "numpy"} <= modules
     assert any(r.startswith("polars==") for r in requirements({"polars", "json"}))
     assert any(r.startswith("PyYAML==") for r in requirements({"yaml"}))
+
+
+def test_an_alias_that_another_process_adds_at_the_same_moment_is_set_all_the_same(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    mlflow = open_mlflow(NoConnections(), project)
+    asked: list[str] = []
+
+    class Client:
+        def set_registered_model_alias(self, model: str, alias: str, version: str) -> None:
+            asked.append(version)
+            if len(asked) == 1:
+                raise MlflowException(
+                    "(sqlite3.IntegrityError) UNIQUE constraint failed: registered_model_aliases.alias"
+                )
+
+    monkeypatch.setattr(mlflow, "_connect", Client)
+    mlflow.set_alias("flights", "champion", "2")
+    assert asked == ["2", "2"]
+
+
+def test_an_alias_that_cannot_be_set_at_all_is_an_error(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.exceptions import MlflowException
+
+    mlflow = open_mlflow(NoConnections(), project)
+
+    class Client:
+        def set_registered_model_alias(self, model: str, alias: str, version: str) -> None:
+            raise MlflowException("UNIQUE constraint failed")
+
+    monkeypatch.setattr(mlflow, "_connect", Client)
+    with pytest.raises(MlflowError, match="setting the alias champion"):
+        mlflow.set_alias("flights", "champion", "2")

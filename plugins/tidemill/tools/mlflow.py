@@ -200,8 +200,15 @@ class Mlflow(MlflowCalls):
 
     def set_alias(self, model: str, alias: str, version: str) -> None:
         """Point an alias at a version."""
-        with self.calls(f"setting the alias {alias}", model) as client:
-            client.set_registered_model_alias(model, alias, version)
+        for another in (True, False):
+            try:
+                with self.calls(f"setting the alias {alias}", model) as client:
+                    client.set_registered_model_alias(model, alias, version)
+                return
+            except MlflowError as error:
+                # MLflow adds the row of an alias that was not there without asking whether another process just did.
+                if not another or "unique constraint" not in str(error).lower():
+                    raise
 
     def alias(self, model: str, alias: str) -> str | None:
         """The version that an alias points at; ``None`` without the alias or the model."""
