@@ -33,6 +33,8 @@ BLOCKS = 8
 """Blocks of columns for each thread: enough to share out slow and fast columns evenly."""
 TOGETHER = 64
 """So many files are read together, column by column, so that a column is done with early."""
+NEAR, FAR = 1 << 18, 1 << 23
+"""Bytes of a column that are fetched at once: from a disk, and from an object store, where each time is a request."""
 
 
 class ParquetSource:
@@ -87,11 +89,19 @@ class _Footer:
         self.typed = {item.name for item in self.schema if str(item.type) != "null"}
 
     def open(self, dictionaries: Sequence[str]) -> Any:
+        """The file, opened such that a column is fetched piece by piece: Arrow's ``pre_buffer`` would fetch all of a row
+        group's, and hold it until the next one is asked for, in each of the files that are open."""
+        import pyarrow.fs as fs
         import pyarrow.parquet as pq
 
-        source = self.place.filesystem.open_input_file(self.file.path)
+        filesystem = self.place.filesystem
         return pq.ParquetFile(
-            source, metadata=self.metadata, read_dictionary=list(dictionaries), page_checksum_verification=True
+            filesystem.open_input_file(self.file.path),
+            metadata=self.metadata,
+            read_dictionary=list(dictionaries),
+            page_checksum_verification=True,
+            pre_buffer=False,
+            buffer_size=NEAR if isinstance(filesystem, fs.LocalFileSystem) else FAR,
         )
 
     @property
