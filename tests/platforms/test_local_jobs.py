@@ -21,7 +21,7 @@ import pytest
 from tidemill.platforms.local.jobs import LocalJobs
 from tidemill.platforms.ports import Job, JobError, JobResult
 from tidemill.runtime.files import Result, result_of
-from tidemill.spec.models import Resources
+from tidemill.spec.platform import Resources
 
 Run = Callable[..., JobResult]
 

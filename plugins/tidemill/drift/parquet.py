@@ -89,8 +89,8 @@ class _Footer:
         self.typed = {item.name for item in self.schema if str(item.type) != "null"}
 
     def open(self, dictionaries: Sequence[str]) -> Any:
-        """The file, opened such that a column is fetched piece by piece: Arrow's ``pre_buffer`` would fetch all of a row
-        group's, and hold it until the next one is asked for, in each of the files that are open."""
+        """The file, opened such that a column is fetched piece by piece: Arrow's ``pre_buffer`` would fetch a row
+        group's whole column, and hold it until the next one is asked for, in each of the files that are open."""
         import pyarrow.fs as fs
         import pyarrow.parquet as pq
 

@@ -21,12 +21,11 @@ from tidemill.spec.fields import (
     Metric,
     Name,
     Number,
-    Price,
-    Size,
     Span,
     text_or_mapping,
 )
 from tidemill.spec.monitoring import Monitor, Retrain, Score
+from tidemill.spec.platform import Platform, Resources, Service, Track
 from tidemill.spec.section import Section
 from tidemill.spec.timing import NAMED, Schedule, Timing
 
@@ -47,15 +46,6 @@ else:
     Callbacks, Deadlines, Names, Settings, Steps = (
         Annotated[Any, Deferred("tidemill.spec.steps", name)]
         for name in ("Callbacks", "Deadlines", "Names", "Settings", "Steps")
-    )
-
-
-class Platform(Section):
-    """Where the pipeline's work runs."""
-
-    provider: Literal["local"] = Field(description="`local`: processes on the machine that runs the task.")
-    price: Price | None = Field(
-        default=None, description="What an hour of training costs here; each training's cost is kept in the ledger."
     )
 
 
@@ -90,13 +80,6 @@ class Data(Section):
     )
 
 
-class Resources(Section):
-    """What the training process may use."""
-
-    cpu: int | None = Field(default=None, ge=1, description="Processors.")
-    memory: Size | None = Field(default=None, description="Memory, e.g. `4 GiB`; beyond it the training fails.")
-
-
 class Train(Section):
     """The user's training function and what it is given."""
 
@@ -117,8 +100,26 @@ class Train(Section):
     timeout: Duration | None = Field(
         default=None, description="After this the training is stopped and fails, e.g. `2 h`."
     )
+    service: Service | None = Field(
+        default=None, description="The platform's service that trains; needed where it has several (`aws`)."
+    )
+    image: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The container image that the training runs in, with Python 3.9 or newer and what the function "
+        "imports.",
+        examples=["123456789012.dkr.ecr.eu-west-1.amazonaws.com/flights:1.4"],
+    )
+    requirements: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A requirements file; the training runs in an environment of its own made of it (`local` only).",
+        examples=["include/flights/requirements.txt"],
+    )
     resources: Resources = Field(default_factory=Resources, description="What the training may use.")
-    track: Literal["mlflow"] = Field(default="mlflow", description="Where runs are tracked: `mlflow`.")
+    track: Track = Field(
+        default="mlflow", description="Where runs are tracked: `mlflow`; or beside it the platform's own experiments."
+    )
 
 
 class Evaluate(Section):

@@ -1,0 +1,124 @@
+"""The sections that say where a pipeline's work runs, and on what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from tidemill.spec.fields import Deferred, Price, Size, one_or_many
+from tidemill.spec.section import Section
+
+if TYPE_CHECKING:
+    from tidemill.spec.machines import Network, Spot, Toleration, Volume
+
+    Machines = str | list[str]
+else:
+    Machines = one_or_many(Annotated[str, Field(min_length=1)])
+    Network, Spot, Toleration, Volume = (
+        Annotated[Any, Deferred("tidemill.spec.machines", name)] for name in ("Network", "Spot", "Toleration", "Volume")
+    )
+
+Provider = Literal["local", "aws", "gcp", "azure", "kubernetes"]
+Service = Literal["sagemaker", "batch", "vertex", "azureml", "kubernetes"]
+Track = Literal["mlflow", "sagemaker", "vertex", "azureml"]
+
+
+class Platform(Section):
+    """Where the pipeline's work runs. A key that the provider does not know is an error at its line."""
+
+    provider: Provider = Field(
+        description="`local`: processes on the machine that runs the task; or `aws`, `gcp`, `azure`, `kubernetes`."
+    )
+    price: Price | None = Field(
+        default=None, description="What an hour of training costs here; each training's cost is kept in the ledger."
+    )
+    connection: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The Airflow connection with the credentials; by default the provider's own (`aws_default`, "
+        "`google_cloud_default`, `azure_default`, `kubernetes_default`).",
+        examples=["aws_default"],
+    )
+    region: str | None = Field(default=None, min_length=1, description="`aws`, `gcp`.", examples=["eu-west-1"])
+    bucket: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Where code, data and models are kept for jobs: `s3://…`, `gs://…`, "
+        "`abfss://container@account.dfs.core.windows.net/…`.",
+        examples=["s3://acme-ml"],
+    )
+    bucket_connection: str | None = Field(
+        default=None, min_length=1, description="The Airflow connection for the bucket (`kubernetes`)."
+    )
+    role: str | None = Field(
+        default=None,
+        min_length=1,
+        description="What jobs run as: an IAM role (`aws`).",
+        examples=["arn:aws:iam::123456789012:role/ml-training"],
+    )
+    queue: str | None = Field(default=None, min_length=1, description="The job queue (`aws` with `service: batch`).")
+    spot_queue: str | None = Field(
+        default=None, min_length=1, description="The job queue of spot machines (`aws` with `service: batch`)."
+    )
+    project: str | None = Field(default=None, min_length=1, description="The project (`gcp`).", examples=["acme-ml"])
+    service_account: str | None = Field(
+        default=None,
+        min_length=1,
+        description="What jobs run as (`gcp`, `kubernetes`).",
+        examples=["training@acme-ml.iam.gserviceaccount.com"],
+    )
+    subscription: str | None = Field(default=None, min_length=1, description="The subscription (`azure`).")
+    resource_group: str | None = Field(default=None, min_length=1, description="The resource group (`azure`).")
+    workspace: str | None = Field(
+        default=None, min_length=1, description="The Azure ML workspace (`azure`).", examples=["acme-ml"]
+    )
+    compute: str | None = Field(
+        default=None, min_length=1, description="The compute cluster (`azure`).", examples=["cpu-cluster"]
+    )
+    spot_compute: str | None = Field(
+        default=None, min_length=1, description="The compute cluster of the low-priority tier (`azure`)."
+    )
+    identity: str | None = Field(
+        default=None, min_length=1, description="The managed identity's client id that jobs run as (`azure`)."
+    )
+    namespace: str | None = Field(
+        default=None, min_length=1, description="The namespace (`kubernetes`).", examples=["ml"]
+    )
+    volume: Volume | None = Field(default=None, description="A shared volume instead of a bucket (`kubernetes`).")
+    encryption_key: str | None = Field(
+        default=None, min_length=1, description="The key that encrypts disks and outputs (`aws`: KMS; `gcp`: CMEK)."
+    )
+    network: Network | None = Field(default=None, description="The network that jobs run in.")
+    tags: dict[str, str] = Field(
+        default_factory=dict, description="Set on every job, for cost and search.", examples=[{"team": "ml"}]
+    )
+
+
+class Resources(Section):
+    """What the training may use."""
+
+    machine: Machines | None = Field(
+        default=None,
+        description="A machine type, or several in the order of preference: when one is not to be had, the next one "
+        "is tried.",
+        examples=["ml.m5.2xlarge"],
+    )
+    count: int = Field(default=1, ge=1, description="Machines; the function sees `context.rank` and `world_size`.")
+    cpu: int | None = Field(default=None, ge=1, description="Processors.")
+    memory: Size | None = Field(default=None, description="Memory, e.g. `4 GiB`; beyond it the training fails.")
+    gpu: int | None = Field(default=None, ge=1, description="GPUs of each machine.")
+    accelerator: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The GPU's type (`gcp`), or its resource name (`kubernetes`: `nvidia.com/gpu` by default).",
+        examples=["NVIDIA_TESLA_T4"],
+    )
+    disk: Size | None = Field(default=None, description="Disk of each machine, e.g. `50 GiB`.")
+    spot: Spot | None = Field(default=None, description="Machines that may be taken away, for less.")
+    node_selector: dict[str, str] = Field(
+        default_factory=dict, description="Labels of the nodes to run on (`kubernetes`)."
+    )
+    tolerations: list[Toleration] = Field(
+        default_factory=list, description="Taints of nodes that are fine to run on (`kubernetes`)."
+    )
