@@ -6,7 +6,6 @@ Both sketches have the same edges. Between two of them only the number and the s
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tidemill.drift.tails import without_mean
@@ -124,7 +123,7 @@ class _Lines(NamedTuple):
         )
 
     def at(self, x: Floats) -> tuple[Floats, Floats]:
-        """The value at a point strictly between two knots, and the slope there, bin by bin."""
+        """The values at points between two knots, and the slopes there; a column of ``x`` is of one bin."""
         import numpy as np
 
         left, right = (x > self.low) & (x < self.knot), (x > self.knot) & (x < self.high)
@@ -151,16 +150,13 @@ def _area(edges: Floats, f: _Lines, g: _Lines) -> Any:
 
     inner = [part for lines in (f, g) for part in lines[:5]]
     knots = np.sort(np.stack([edges[:-1], *inner, edges[1:]]), axis=0)
-    total = np.zeros(len(edges) - 1)
-    for a, b in pairwise(knots):
-        width, middle = b - a, a / 2 + b / 2
-        (at_f, slope_f), (at_g, slope_g) = f.at(middle), g.at(middle)
-        difference, half = at_f - at_g, np.abs(slope_f - slope_g) * width / 2
-        size = np.abs(difference)
-        # A line from size - half to size + half; where it crosses zero, two triangles.
-        line = np.where(half > size, (size**2 + half**2) / (2 * np.where(half > 0, half, 1.0)), size)
-        total += np.where(width > 0, width * line, 0.0)
-    return total.sum()
+    a, b = knots[:-1], knots[1:]
+    width, middle = b - a, a / 2 + b / 2
+    (at_f, slope_f), (at_g, slope_g) = f.at(middle), g.at(middle)
+    size, half = np.abs(at_f - at_g), np.abs(slope_f - slope_g) * width / 2
+    # A line from size - half to size + half; where it crosses zero, two triangles.
+    line = np.where(half > size, (size**2 + half**2) / (2 * np.where(half > 0, half, 1.0)), size)
+    return np.where(width > 0, width * line, 0.0).sum(axis=0).sum()
 
 
 def _missing(reference: NumericSketch, current: NumericSketch) -> str:

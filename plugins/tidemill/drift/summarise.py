@@ -1,4 +1,4 @@
-"""One pass over rows, to a sketch: all cores, a few thousand values of each column in memory at a time."""
+"""One pass over rows, to a sketch: all cores, a small part of the values in memory at a time."""
 
 from __future__ import annotations
 
