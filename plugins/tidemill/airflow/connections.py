@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tidemill.platforms.ports import Connection, Connections
+from tidemill.platforms.ports import Cloud, Connection, Connections, PlatformError
 from tidemill.project import Project, sqlite_url
 
 if TYPE_CHECKING:
@@ -37,6 +37,32 @@ class AirflowConnections:
             port=found.port,
             extra=found.extra_dejson,
         )
+
+    def credentials(self, cloud: Cloud, conn_id: str) -> Any:
+        """What signs the calls to a cloud, as the port says.
+
+        Raises:
+            PlatformError: there is no such connection, its provider is not installed, or nothing can be made of it.
+        """
+        from importlib import import_module
+
+        if self.get(conn_id) is None:
+            raise PlatformError(
+                f"there is no Airflow connection {conn_id!r}; add it, or name another one in platform.connection "
+                f"(docs/platforms/{cloud}.md)",
+                fault="user",
+            )
+        try:
+            return import_module(f"tidemill.airflow.credentials.{cloud}").open(conn_id)
+        except ImportError as error:
+            raise PlatformError(
+                f"the libraries of {cloud} are not installed ({error.name or error}): pip install 'tidemill[{cloud}]'",
+                fault="user",
+            ) from error
+        except PlatformError:
+            raise
+        except Exception as error:  # what a provider's hook raises depends on the provider
+            raise PlatformError(f"the connection {conn_id!r} cannot be used: {error}", fault="user") from error
 
 
 def ledger_opener(connections: Connections, project: Project) -> Callable[[], Ledger]:

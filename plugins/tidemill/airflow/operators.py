@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator, SkipMixin
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
     from tidemill.records import Record
-    from tidemill.steps.context import StepContext, TriggerFacts
+    from tidemill.steps.context import StepContext, StepWaits, TriggerFacts
 
 _COLOURS = {
     "as_of": "#e8eef2",
@@ -39,6 +41,7 @@ _LINKED = frozenset({"train", "register", "promote"})
 """The steps whose task links to what it made in MLflow."""
 
 
+_LOST_AFTER = timedelta(minutes=5)
 SPREAD = ("partitions", "sketch")
 """The stage that says what each mapped task has to do, and the mapped one."""
 
@@ -71,6 +74,7 @@ class StepOperator(BaseOperator):
         self.earlier = earlier
         self.project = project
         self.said = ""
+        self.stopping: list[Callable[[], None]] = []
         if step in _SAYING:
             # What a task says becomes known when it has run: Airflow stores these fields again then. The note of a
             # task, which would be another place for it, is for people alone: a task cannot write its own.
@@ -90,6 +94,34 @@ class StepOperator(BaseOperator):
         return f"tidemill {self.step}"
 
     def execute(self, context: Context) -> Any:
+        """Run the step; see :meth:`_run`."""
+        return self._run(context)
+
+    def wake(self, context: Context, event: Any) -> Any:
+        """Run the step again: what it waited for has ended, or asks for its attention."""
+        return self._run(context, woken=True)
+
+    def on_kill(self) -> None:
+        """Somebody stops the task while it runs: what it has running elsewhere ends with it."""
+        for stop in self.stopping:
+            try:
+                stop()
+            except Exception:  # the task is being ended, and whatever else it holds has to be let go of, too
+                logging.getLogger(__name__).exception("what the task had running could not be stopped")
+
+    def _wait(self, waits: StepWaits) -> NoReturn:
+        from datetime import UTC, datetime
+
+        from tidemill.airflow.triggers import trigger_for
+
+        self.defer(
+            trigger=trigger_for(waits.cloud, waits.ref, waits.until, waits.queued_until),
+            method_name="wake",
+            # A trigger that is lost must not leave its task waiting for ever.
+            timeout=waits.until - datetime.now(UTC) + _LOST_AFTER,
+        )
+
+    def _run(self, context: Context, *, woken: bool = False) -> Any:
         """Run the step; the record it returns, as JSON, is the task's XCom, or what each mapped task is given.
 
         Raises:
@@ -103,12 +135,17 @@ class StepOperator(BaseOperator):
 
         from tidemill.ledger import LedgerError
         from tidemill.records import MonitorReport, Partitions, RetrainRequest, Scoring
-        from tidemill.steps.context import StepError, StepSkipped
+        from tidemill.steps.context import StepError, StepSkipped, StepWaits
 
         step = import_module(f"tidemill.steps.{self.step}")
         ctx = self._context(context)
+        if woken:
+            ctx = replace(ctx, woken=True)
+        self.stopping = ctx.on_stop
         try:
             record = step.run(ctx)
+        except StepWaits as waits:
+            self._wait(waits)
         except StepSkipped as skipped:
             self.said = (said(skipped.record) if skipped.record else "") or str(skipped)
             if skipped.record is not None:
@@ -163,6 +200,9 @@ class StepOperator(BaseOperator):
             results={name: from_json(value) for name, value in values.items() if value and "record" in value},
             answer=values.get("approve"),
             part=part,
+            memory=TaskMemory(context),
+            # Airflow grants a task its retries anew whenever it is cleared.
+            cleared=(ti.max_tries or 0) - (self.retries or 0) if self.step == "train" else 0,
             parts=tuple(SketchPart.from_json(value) for value in sketches or () if value),
             log=logging.getLogger(f"tidemill.{self.step}"),
         )
@@ -213,6 +253,23 @@ class PromoteOperator(StepOperator, SkipMixin):
         context["ti"].xcom_push("return_value", value)
         self.skip_all_except(context["ti"], self.followers.get(value["outcome"], []))
         return value
+
+
+class TaskMemory:
+    """What a task remembers, in Airflow's task state store: its tries share it, and clearing the task keeps it."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def get(self, name: str) -> Any:
+        """The value; ``None`` if there is none."""
+        return self._context["task_state_store"].get(name)
+
+    def set(self, name: str, value: Any) -> None:
+        """Remember a value for as long as the run is kept."""
+        from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+        self._context["task_state_store"].set(name, value, retention=NEVER_EXPIRE)
 
 
 def said(record: Record) -> str:

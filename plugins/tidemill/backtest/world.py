@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from tidemill.errors import TidemillError
 from tidemill.locks import Taken, held
-from tidemill.platforms.ports import Connection
+from tidemill.platforms.ports import Cloud, Connection, PlatformError
 from tidemill.project import Project, sqlite_url
 from tidemill.records import Record
 from tidemill.spec.models import Spec
+from tidemill.spec.platform import Platform
 from tidemill.steps.context import StepContext, TriggerFacts
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ class NoConnections:
     def get(self, conn_id: str) -> Connection | None:
         """``None``, whatever is asked for."""
         return None
+
+    def credentials(self, cloud: Cloud, conn_id: str) -> Any:
+        """Raises PlatformError: a backtest trains on this machine."""
+        raise PlatformError("a backtest uses no cloud", fault="user")
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ class World:
         from tidemill.steps.code import code_version
 
         spec = Spec.model_validate(plan.spec)
+        # History is trained again here, wherever the pipeline itself trains.
+        spec = spec.model_copy(update={"platform": Platform(provider="local", price=spec.platform.price)})
         told = [plan.spec_hash, code_version(project.root), str(since)]
         source = project.path(spec.data.source)
         files = sorted(p for p in source.rglob("*") if p.is_file()) if source.is_dir() else [source]

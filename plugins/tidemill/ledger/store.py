@@ -114,7 +114,8 @@ class Ledger:
     def models(self) -> list[str]:
         """The names of all models that have an entry, sorted."""
         with self._database.read() as connection:
-            return sorted(connection.execute(select(ENTRIES.c.model).distinct()).scalars())
+            found = connection.execute(select(ENTRIES.c.model).distinct()).scalars()
+            return sorted(name for name in found if not name.startswith("@"))  # "@…" are chains of the ledger's own
 
     def verify(self, model: str, expected_head: str | None = None) -> list[Problem]:
         """What is wrong with the model's chain; an empty list if nothing is.

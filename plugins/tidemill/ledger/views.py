@@ -28,6 +28,7 @@ APPROVAL: Final = "approval"
 ROLLBACK: Final = "rollback"
 LOST_RACE: Final = "lost_race"
 COST: Final = "cost"
+JOB: Final = "job"
 SCORING: Final = "scoring"
 
 

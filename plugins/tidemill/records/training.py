@@ -83,6 +83,28 @@ class Cost(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RemoteTraining(Record):
+    """A job on a cloud's service: that it is going to be submitted, that it was, how it ended.
+
+    ``id`` is the service's own, empty until it has taken the job. ``seconds`` is how long it ran, ``billable`` how much
+    of that is paid for, ``interruptions`` how often a spot machine was taken away; as far as the service tells.
+    """
+
+    kind: ClassVar[str] = "job"
+    name: str
+    service: str
+    attempt: int
+    state: Literal["intended", "submitted", "succeeded", "failed", "stopped"]
+    id: str = ""
+    machine: str | None = None
+    spot: bool = False
+    reason: str = ""
+    seconds: float | None = None
+    billable: float | None = None
+    interruptions: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Part:
     """One part of a data version: a Parquet file of ``rows`` rows in [``start``, ``end``)."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from tidemill.errors import TidemillError
 from tidemill.project import Project
@@ -15,7 +15,8 @@ from tidemill.records import AsOf, Record, SketchPart
 
 if TYPE_CHECKING:
     from tidemill.ledger import Ledger
-    from tidemill.platforms.ports import Connections, Jobs
+    from tidemill.platforms.cloud import Cloud
+    from tidemill.platforms.ports import Connections, JobRef, Jobs
     from tidemill.spec.models import Spec
 
 R = TypeVar("R", bound=Record)
@@ -35,6 +36,32 @@ class StepSkipped(Exception):
     def __init__(self, reason: str, record: Record | None = None) -> None:
         super().__init__(reason)
         self.record = record
+
+
+class StepWaits(Exception):
+    """Nothing is left to do until a job somewhere else has ended: the step is run again then.
+
+    ``until`` is when it is run again in any case; ``queued_until`` when, if the job has not begun by then.
+    """
+
+    def __init__(self, cloud: Cloud, ref: JobRef, until: datetime, queued_until: datetime | None = None) -> None:
+        super().__init__(f"waiting for {ref.name}")
+        self.cloud = cloud
+        self.ref = ref
+        self.until = until
+        self.queued_until = queued_until
+
+
+class Memory(Protocol):
+    """What a task remembers across its tries, and when it is cleared: JSON values by name."""
+
+    def get(self, name: str) -> Any:
+        """The value; ``None`` if there is none."""
+        ...
+
+    def set(self, name: str, value: Any) -> None:
+        """Remember a value, stored when this returns."""
+        ...
 
 
 class Event(NamedTuple):
@@ -62,6 +89,21 @@ class TriggerFacts:
     events: tuple[Event, ...] = ()
 
 
+class Forgetful:
+    """A memory that lasts as long as its context: for a step that is run once, by no Airflow."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+
+    def get(self, name: str) -> Any:
+        """The value; ``None`` if there is none."""
+        return self._values.get(name)
+
+    def set(self, name: str, value: Any) -> None:
+        """Remember a value."""
+        self._values[name] = value
+
+
 @dataclass(frozen=True)
 class StepContext:
     """Everything a step may use.
@@ -69,6 +111,9 @@ class StepContext:
     ``results`` are the records of the run's earlier steps, by step name; ``answer`` is a person's answer at the
     approval, as Airflow's human-in-the-loop task returns it. ``part`` is what a mapped task has to do, ``parts`` what
     the mapped tasks before this one have done.
+
+    ``cleared`` grows each time somebody clears the task; ``woken``: the step is run again, since what it waited for has
+    ended. What is in ``on_stop`` is called when somebody stops the task while it runs.
     """
 
     pipeline: str
@@ -88,6 +133,10 @@ class StepContext:
     answer: Mapping[str, Any] | None = None
     part: Mapping[str, Any] | None = None
     parts: tuple[SketchPart, ...] = ()
+    memory: Memory = field(default_factory=Forgetful)
+    cleared: int = 0
+    woken: bool = False
+    on_stop: list[Callable[[], None]] = field(default_factory=list)
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("tidemill"))
 
     @property

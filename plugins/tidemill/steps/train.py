@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -36,11 +36,13 @@ def run(ctx: StepContext) -> Run:
     What the function wrote under ``context.output`` beside the model is kept as the run's artifacts ``output/``.
 
     An attempt can end anywhere. A finished tracked run with the same data, code, spec and seed is adopted; a
-    training that finished but was not logged is logged from what it left; else the function is called. What the
+    training that finished but was not logged is logged from what it left; else the function is called, here or as a
+    job on the platform's service, which a cleared task pays for anew (:mod:`tidemill.steps.remote`). What the
     training cost is recorded once, however many attempts it takes to log it; an attempt that makes no model is paid
     for, too.
 
     Raises:
+        StepWaits: the job runs; call this again when it has ended.
         StepError: the function failed (``retry`` if that was not its own fault); the model cannot be loaded or
             cannot predict; the data or MLflow cannot be reached (``retry``).
     """
@@ -53,6 +55,9 @@ def run(ctx: StepContext) -> Run:
         "tidemill.spec_hash": ctx.spec_hash,
         "tidemill.seed": str(ctx.spec.train.seed),
     }
+    if _remote(ctx) and ctx.cleared:
+        # Somebody cleared the task: a job costs money, so that another one is trained only for who asks for it.
+        same["tidemill.cleared"] = str(ctx.cleared)
     with _alone(ctx):
         mlflow = open_mlflow(ctx.connections, ctx.project)
         tracked = mlflow.start_or_resume_run(
@@ -107,16 +112,25 @@ class _Place:
         return result if result.failure is None and result.model is not None else None
 
 
+def _remote(ctx: StepContext) -> bool:
+    return ctx.spec.platform.provider != "local"
+
+
 def _train(ctx: StepContext, mlflow: Mlflow, tracked: TrackedRun, data: DataVersion, place: _Place) -> TrackedRun:
     from tidemill.tools.dvc import DvcStore
 
-    folder = DvcStore(ctx.project).fetch(data.version)
+    def fetch() -> Path:
+        return DvcStore(ctx.project).fetch(data.version)
+
     try:
         result = place.finished()
-        if result is None:
-            result = _run_job(ctx, place, folder)
-        else:
+        if result is not None:
             ctx.log.info("an earlier attempt trained this; its model is logged now")
+        elif _remote(ctx):
+            result = _run_remote(ctx, place, data, fetch)
+        else:
+            result = _run_job(ctx, place, fetch())
+        folder = fetch()
         _charge(ctx, place, result.seconds)
         mlflow.log(tracked.run_id, ctx.spec.train.params, result.metrics)
         _log_model(ctx, mlflow, tracked, result, place, folder)
@@ -131,6 +145,19 @@ def _train(ctx: StepContext, mlflow: Mlflow, tracked: TrackedRun, data: DataVers
         raise
     shutil.rmtree(place.folder, ignore_errors=True)
     return mlflow.tracked(tracked.run_id)
+
+
+def _run_remote(ctx: StepContext, place: _Place, data: DataVersion, fetch: Callable[[], Path]) -> Result:
+    from tidemill.steps import remote
+
+    remote.train(ctx, place.folder, data, fetch)
+    result = place.finished()
+    if result is None:
+        raise StepError(
+            "the job succeeded, and what it left is not in the store: were its output or result deleted? "
+            "Clear this task to train again.",
+        )
+    return result
 
 
 def _run_job(ctx: StepContext, place: _Place, folder: Path) -> Result:

@@ -1,0 +1,382 @@
+"""A training as a job on a cloud's service, which a crash anywhere does not start a second time.
+
+The intent comes first: the job's name, derived from its cause and an attempt's number, is remembered (in the task's
+memory and in the ledger) before the service hears of it. Whoever comes later, a retry or the same task woken up,
+looks for the job of that name and takes it as it is found. A new attempt, with a new name, begins only when the last
+one has ended: it failed, it was stopped, or somebody cleared the task since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tidemill.ledger import views
+from tidemill.ledger.installation import installation_id
+from tidemill.platforms.cloud import Cloud, service_of
+from tidemill.platforms.ports import JobRef, JobStatus, PlatformError, RemoteJob
+from tidemill.records import DataVersion, RemoteTraining
+from tidemill.steps.context import StepContext, StepError, StepWaits
+from tidemill.steps.ledger_io import record
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    State = Literal["intended", "submitted", "succeeded", "failed", "stopped"]
+
+_INTENT: Final = "job"
+_LONGEST: Final = timedelta(days=7)
+"""How long a job without `train.timeout` is waited for before its task looks after it again."""
+_MARGIN: Final = timedelta(minutes=10)
+_MAX_NAME: Final = 63
+_DIGEST: Final = 10
+
+
+@dataclass(frozen=True)
+class _Intent:
+    """What the task remembers of its job. ``machine`` is an index into the spec's list."""
+
+    attempt: int
+    cleared: int
+    name: str
+    state: State = "intended"
+    id: str = ""
+    region: str = ""
+    machine: int = 0
+    spot: bool = False
+    began: str = ""
+
+    @property
+    def ended(self) -> bool:
+        return self.state not in ("intended", "submitted")
+
+
+def train(ctx: StepContext, folder: Path, data: DataVersion, fetch: Callable[[], Path]) -> None:
+    """See to it that ``folder`` holds what a finished job left: ``output`` and ``output.result.json``.
+
+    ``fetch`` makes the folder with the data version's files, if they have to be uploaded.
+
+    Raises:
+        StepWaits: the job runs; call this again when it has ended.
+        StepError: the job failed (``retry`` if another attempt can help), or the platform cannot be reached.
+    """
+    try:
+        _Training(ctx, folder, data, fetch).run()
+    except PlatformError as error:
+        raise StepError(str(error), retry=error.fault != "user") from error
+
+
+@dataclass(frozen=True)
+class _Training:
+    ctx: StepContext
+    folder: Path
+    data: DataVersion
+    fetch: Callable[[], Path]
+
+    @cached_property
+    def cloud(self) -> Cloud:
+        return cloud_of(self.ctx)
+
+    @cached_property
+    def installation(self) -> str:
+        with self.ctx.open_ledger() as ledger:
+            return installation_id(ledger)
+
+    @property
+    def machines(self) -> list[str | None]:
+        machine = self.ctx.spec.train.resources.machine
+        return [*machine] if isinstance(machine, list) else [machine]
+
+    def run(self) -> None:
+        intent, fresh = self._begin(self._remembered()), not self.ctx.woken
+        while True:
+            intent = self._submitted(intent)
+            ref = JobRef(self.cloud.service, intent.name, intent.id, intent.region)
+            self.ctx.on_stop[:] = [partial(self._stop, ref)]
+            status = self.cloud.jobs.poll([ref]).get(ref.id)
+            if status is None:
+                self._remember(replace(intent, state="failed"))
+                self._note(intent, "failed", JobStatus("failed", "the service no longer knows it"))
+                raise StepError(
+                    f"job {ref.name} is gone: {self.cloud.service} no longer knows it; was it deleted?", retry=True
+                )
+            if not status.ended:
+                intent = self._still_waiting(intent, ref, status)
+                continue
+            if status.state == "succeeded":
+                self._collect(intent, ref, status)
+                return
+            intent = self._after_failure(intent, ref, status, fresh=fresh)
+            fresh = False
+
+    def _remembered(self) -> _Intent | None:
+        value = self.ctx.memory.get(_INTENT)
+        return None if value is None else _Intent(**value)
+
+    def _begin(self, intent: _Intent | None) -> _Intent:
+        """The intent to go on with: the one that is remembered, or that of a new attempt."""
+        if intent is None:
+            return self._intend(1)
+        if intent.cleared != self.ctx.cleared:
+            if not intent.ended:
+                self._give_up(intent)
+            return self._intend(intent.attempt + 1)
+        if intent.state in ("failed", "stopped"):
+            return self._intend(intent.attempt + 1)
+        self.ctx.log.info("going on with job %s", intent.name)
+        return intent
+
+    def _intend(self, attempt: int, machine: int = 0, *, spot: bool | None = None) -> _Intent:
+        """Write down what is going to be submitted, before it is."""
+        wants_spot = self.ctx.spec.train.resources.spot is not None
+        intent = _Intent(
+            attempt=attempt,
+            cleared=self.ctx.cleared,
+            name=job_name(self.ctx, self.installation, attempt),
+            machine=machine,
+            spot=wants_spot if spot is None else spot,
+            began=datetime.now(UTC).isoformat(),
+        )
+        self._remember(intent)
+        self._note(intent, "intended")
+        return intent
+
+    def _submitted(self, intent: _Intent) -> _Intent:
+        """The intent with the id of its job, found or submitted."""
+        if intent.id:
+            return intent
+        job = self._job(intent)
+        ref = self.cloud.jobs.find(job)
+        if ref is None:
+            self._upload(job)
+            ref = self.cloud.jobs.submit(job)
+            self.ctx.log.info("submitted job %s to %s", job.name, self.cloud.service)
+        else:
+            self.ctx.log.info("job %s is there already", job.name)
+        intent = replace(intent, state="submitted", id=ref.id, region=ref.region)
+        self._remember(intent)
+        self._note(intent, "submitted")
+        links = self.cloud.jobs.links(ref)
+        for what, address in (("console", links.console), ("log", links.log)):
+            if address:
+                self.ctx.log.info("%s: %s", what, address)
+        return intent
+
+    def _still_waiting(self, intent: _Intent, ref: JobRef, status: JobStatus) -> _Intent:
+        """Wait for the job, unless it has been waiting for a spot machine for too long.
+
+        Raises:
+            StepWaits: always but then.
+        """
+        began = datetime.fromisoformat(intent.began)
+        spot = self.ctx.spec.train.resources.spot
+        queued_until = None
+        if status.state == "queued" and intent.spot and spot is not None and spot.wait is not None:
+            queued_until = began + spot.wait
+            if datetime.now(UTC) >= queued_until:
+                self._stop(ref)
+                self._note(intent, "stopped", JobStatus("stopped", f"no spot machine within {spot.wait}"))
+                return self._next(intent, f"no spot machine within {spot.wait}", spot_over=True)
+        timeout = self.ctx.spec.train.timeout
+        until = datetime.now(UTC) + (timeout + _MARGIN if timeout is not None else _LONGEST)
+        raise StepWaits(self.cloud, ref, until, queued_until)
+
+    def _collect(self, intent: _Intent, ref: JobRef, status: JobStatus) -> None:
+        self._note(intent, "succeeded", status)
+        shutil.rmtree(self.folder / "output", ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.cloud.jobs.collect(self._job(intent), ref, self.folder)
+        self._remember(replace(intent, state="succeeded"))
+        paid = "" if status.billable is None else f", {status.billable:.0f} s of it paid for"
+        ran = "" if status.seconds is None else f" after {status.seconds:.0f} s{paid}"
+        self.ctx.log.info("job %s succeeded%s", ref.name, ran)
+
+    def _after_failure(self, intent: _Intent, ref: JobRef, status: JobStatus, *, fresh: bool) -> _Intent:
+        """The next attempt, where this task may make one by itself.
+
+        Raises:
+            StepError: it may not.
+        """
+        self._remember(replace(intent, state="stopped" if status.state == "stopped" else "failed"))
+        self._note(intent, "stopped" if status.state == "stopped" else "failed", status)
+        if status.state == "stopped":
+            if fresh:  # somebody stopped the task, and with it the job, and now wants it run again
+                return self._intend(intent.attempt + 1)
+            raise StepError(f"job {ref.name} was stopped: {status.reason or 'by somebody else'}", retry=False)
+        if status.fault == "capacity":
+            return self._next(intent, status.reason)
+        told = _told(self.folder, self.cloud, self._job(intent), ref)
+        if told:
+            self.ctx.log.error("%s", told)
+        raise StepError(f"job {ref.name} failed: {status.reason}", retry=status.fault != "user")
+
+    def _next(self, intent: _Intent, reason: str, *, spot_over: bool = False) -> _Intent:
+        """The attempt on the next machine of the spec's list, then on one that is not a spot machine.
+
+        Raises:
+            StepError: nothing is left to fall back to.
+        """
+        spot = self.ctx.spec.train.resources.spot
+        if not spot_over and intent.machine + 1 < len(self.machines):
+            machine, on_spot = intent.machine + 1, intent.spot
+        elif intent.spot and spot is not None and spot.fallback == "on-demand":
+            machine, on_spot = 0, False
+        else:
+            self._remember(replace(intent, state="failed"))
+            raise StepError(f"job {intent.name}: no machine to be had: {reason}", retry=True)
+        self.ctx.log.info(
+            "no machine to be had (%s); trying %s", reason, _machine_said(self.machines[machine], on_spot)
+        )
+        return self._intend(intent.attempt + 1, machine, spot=on_spot)
+
+    def _job(self, intent: _Intent) -> RemoteJob:
+        ctx, train = self.ctx, self.ctx.spec.train
+        base = self.cloud.place(self.installation)
+        spot = train.resources.spot
+        return RemoteJob(
+            name=intent.name,
+            service=self.cloud.service,
+            platform=self.cloud.platform,
+            resources=train.resources,
+            image=train.image or "",
+            code=f"{base}/code/{self._package.version}",
+            data=f"{base}/data/{self.data.version}",
+            job=f"{base}/jobs/{intent.name}/job",
+            output=f"{base}/jobs/{intent.name}/output",
+            checkpoint=_checkpoint(ctx, intent) if spot is not None else None,
+            tags=self._tags(intent),
+            spot=intent.spot,
+            machine=self.machines[intent.machine],
+            timeout=train.timeout,
+            environment={"PYTHONHASHSEED": str(train.seed)},
+        )
+
+    @cached_property
+    def _package(self) -> Any:
+        from tidemill.platforms.packing import pack
+
+        return pack(self.ctx.project.root, self.ctx.spec.train.code)
+
+    def _tags(self, intent: _Intent) -> dict[str, str]:
+        ctx = self.ctx
+        own = {
+            "tidemill-installation": self.installation,
+            "tidemill-job": intent.name,
+            "tidemill-pipeline": _label(ctx.pipeline),
+            "tidemill-run": hashlib.sha256(ctx.run_id.encode()).hexdigest()[:_DIGEST],
+            "tidemill-task": _label(ctx.task_id),
+            "tidemill-as-of": f"{ctx.as_of.instant:%Y%m%dt%H%M%Sz}",
+            "tidemill-attempt": str(intent.attempt),
+        }
+        return {**{_label(k): _label(v) for k, v in self.cloud.platform.tags.items()}, **own}
+
+    def _upload(self, job: RemoteJob) -> None:
+        """Bring code, data and the job's own file to the platform; what is there already is left alone."""
+        storage, train = self.cloud.storage, self.ctx.spec.train
+        storage.put(self._package.file, f"{job.code}/code.tar.gz")
+        folder = self.fetch()
+        for name in ("train.parquet", "holdout.parquet"):
+            storage.put(folder / name, f"{job.data}/{name}")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder / "job.json"
+        told = {
+            "code": train.code,
+            "params": train.params,
+            "seed": train.seed,
+            "timeout": None if train.timeout is None else train.timeout.total_seconds(),
+            "memory": None if train.resources.memory is None else int(train.resources.memory),
+            "cpu": train.resources.cpu,
+        }
+        file.write_text(json.dumps(told, sort_keys=True, allow_nan=False), encoding="utf-8")
+        storage.put(file, f"{job.job}/job.json")
+
+    def _give_up(self, intent: _Intent) -> None:
+        """End a job whose task was cleared: whoever cleared it wants another one."""
+        ref = JobRef(self.cloud.service, intent.name, intent.id, intent.region) if intent.id else None
+        ref = ref or self.cloud.jobs.find(self._job(intent))
+        if ref is not None:
+            self._stop(ref)
+        self._note(intent, "stopped", JobStatus("stopped", "the task was cleared"))
+
+    def _stop(self, ref: JobRef) -> None:
+        self.ctx.log.info("stopping job %s", ref.name)
+        self.cloud.jobs.stop(ref)
+
+    def _remember(self, intent: _Intent) -> None:
+        self.ctx.memory.set(_INTENT, asdict(intent))
+
+    def _note(self, intent: _Intent, state: State, status: JobStatus | None = None) -> None:
+        """Put into the ledger what became of the job. A fact that is there already is not written again."""
+        made = RemoteTraining(
+            name=intent.name,
+            service=self.cloud.service,
+            attempt=intent.attempt,
+            state=state,
+            id=intent.id if state != "intended" else "",
+            machine=self.machines[intent.machine],
+            spot=intent.spot,
+            reason=status.reason[:500] if status else "",
+            seconds=status.seconds if status else None,
+            billable=status.billable if status else None,
+            interruptions=status.interruptions if status else 0,
+        )
+        key = f"job/{intent.name}/{state}"
+        with self.ctx.open_ledger() as ledger:
+            if ledger.find(self.ctx.model, key) is None:
+                record(ledger, self.ctx, views.JOB, made, key=key)
+
+
+def cloud_of(ctx: StepContext) -> Cloud:
+    """The platform of a step's pipeline."""
+    platform = ctx.spec.platform
+    return Cloud(platform, service_of(platform, ctx.spec.train.service), ctx.connections)
+
+
+def job_name(ctx: StepContext, installation: str, attempt: int) -> str:
+    """The name of an attempt's job: readable at its beginning, told apart at its end.
+
+    At most 63 characters of ``[a-z0-9-]``, as the strictest service asks (SageMaker's training jobs and Kubernetes'
+    labels); two installations, runs, tasks or attempts never share one.
+    """
+    part = (ctx.part or {}).get("name", "")
+    cause = "\n".join((installation, ctx.dag_id, ctx.run_id, ctx.task_id, str(part)))
+    end = f"-{hashlib.sha256(cause.encode()).hexdigest()[:_DIGEST]}-{attempt}"
+    begin = re.sub(r"[^a-z0-9]+", "-", f"tm-{installation}-{ctx.pipeline}".lower())
+    return begin[: _MAX_NAME - len(end)].strip("-") + end
+
+
+def _checkpoint(ctx: StepContext, intent: _Intent) -> str:
+    """Where the checkpoints of one cause are, whatever the attempt; a task that was cleared begins without any."""
+    assert ctx.spec.train.resources.spot is not None
+    cause = intent.name.rpartition("-")[0]
+    return f"{ctx.spec.train.resources.spot.checkpoint.rstrip('/')}/{cause}-{intent.cleared}"
+
+
+def _told(folder: Path, cloud: Cloud, job: RemoteJob, ref: JobRef) -> str:
+    """What the user's code raised, with its own frames, if the job left a record of it."""
+    from tidemill.runtime.files import BadFile, Result, result_of
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        cloud.jobs.collect(job, ref, folder)
+        failure = Result.read(result_of(folder / "output")).failure
+    except (PlatformError, BadFile, OSError):
+        return ""
+    return f"{failure.message}\n{failure.traceback}".rstrip() if failure else ""
+
+
+def _label(text: str) -> str:
+    """A value that every cloud takes for a tag: Google Cloud's labels are the strictest."""
+    return re.sub(r"[^a-z0-9_-]+", "-", text.lower())[:_MAX_NAME].strip("-_") or "none"
+
+
+def _machine_said(machine: str | None, spot: bool) -> str:
+    return f"{machine or 'the platform’s choice'}{' (spot)' if spot else ''}"
