@@ -1,0 +1,1 @@
+"""AWS: SageMaker training jobs and AWS Batch, S3, CloudWatch and SageMaker Experiments."""

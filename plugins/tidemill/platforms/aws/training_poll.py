@@ -1,0 +1,201 @@
+"""How many SageMaker training jobs stand, in few calls.
+
+A training job's list entry says whether it goes on; only one that ended has to be looked at, for its reason and what
+it costs. Few jobs are looked at one by one. Many are listed: all of them once, and from then on those that changed
+since. Ended ones are searched for in groups. What a list does not show is looked at by its name, a few each time.
+One poll makes at most two calls for each hundred jobs; what is left over waits for the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from tidemill.platforms.aws.clients import Aws, answering
+from tidemill.platforms.ports import Fault, JobRef, JobStatus
+
+_PAGE: Final = 100
+_ONE_BY_ONE: Final = 3
+_FEW: Final = 5
+_LEAST_CALLS: Final = 8
+_CALLS_A_JOB: Final = 0.02
+# Lists follow their jobs with a delay, and clocks differ: what changed shortly before the last list is asked for again.
+_OVERLAP: Final = timedelta(minutes=2)
+_STARTING: Final = frozenset(
+    {"Starting", "Pending", "LaunchingMLInstances", "PreparingTrainingStack", "Downloading", "DownloadingTrainingImage"}
+)
+# A filter's value has at most 1,024 characters and an expression twenty filters (Filter, SearchExpression: SDK model).
+_NAMES_A_FILTER: Final = 15
+_ENDED: Final = frozenset({"Completed", "Failed", "Stopped"})
+_EXIT: Final = re.compile(r"exit code:? (\d+)", re.IGNORECASE)
+
+Described = Mapping[str, Any]
+
+
+class TrainingPoll:
+    """Remembers what it has seen of the jobs that are waited for. Not for several threads at once."""
+
+    def __init__(self, aws: Aws, describe: Callable[[str], Described | None]) -> None:
+        self._aws = aws
+        self._describe = describe
+        self._settled: dict[str, JobStatus] = {}
+        self._going: dict[str, JobStatus] = {}
+        self._over: set[str] = set()
+        self._changed: datetime | None = None
+        self._turn = 0
+        self._calls = 0
+
+    def poll(self, refs: Sequence[JobRef]) -> dict[str, JobStatus]:
+        """The status of each job by its ``id``; one that SageMaker does not know is missing."""
+        wanted = {ref.id: ref for ref in refs}
+        self._settled = {key: status for key, status in self._settled.items() if key in wanted}
+        self._going = {key: status for key, status in self._going.items() if key in wanted}
+        self._over &= wanted.keys()
+        waiting = {key: ref for key, ref in wanted.items() if key not in self._settled}
+        self._calls = max(_LEAST_CALLS, int(len(waiting) * _CALLS_A_JOB))
+        gone: set[str] = set()
+        if len(waiting) <= _ONE_BY_ONE:
+            self._look(list(waiting.values()), gone)
+        else:
+            self._list(waiting, gone)
+        return {key: self._status(key) for key in wanted if key not in gone}
+
+    def _status(self, key: str) -> JobStatus:
+        # Neither seen yet nor looked for this time: it was taken, so it is somewhere.
+        return self._settled.get(key) or self._going.get(key) or JobStatus("queued")
+
+    def _list(self, waiting: Mapping[str, JobRef], gone: set[str]) -> None:
+        seen: set[str] = set()
+        for entry in self._entries(waiting):
+            key = entry["TrainingJobArn"]
+            if key in waiting and key not in seen:
+                seen.add(key)
+                # A list does not say why a job failed or what it costs: until that is known, it goes on.
+                self._going[key] = JobStatus("running") if entry["TrainingJobStatus"] in _ENDED else status_of(entry)
+                if entry["TrainingJobStatus"] in _ENDED:
+                    self._over.add(key)
+        self._search([waiting[key] for key in sorted(self._over)])
+        unseen = [ref for key, ref in waiting.items() if key not in seen and key not in self._going]
+        self._look([*(waiting[key] for key in sorted(self._over)), *unseen][:_FEW], gone)
+        # One of those that the lists did not mention, in turn: a job that was deleted is never listed as changed.
+        quiet = [ref for key, ref in waiting.items() if key in self._going and key not in seen | self._over]
+        if quiet:
+            self._turn += 1
+            self._look([quiet[self._turn % len(quiet)]], gone)
+
+    def _entries(self, waiting: Mapping[str, JobRef]) -> Iterator[Described]:
+        """The list's entries: of all jobs the first time, of those that changed from then on."""
+        query: dict[str, Any] = {"MaxResults": _PAGE, "SortBy": "CreationTime", "SortOrder": "Descending"}
+        common = os.path.commonprefix([ref.name for ref in waiting.values()])
+        if common:
+            query["NameContains"] = common
+        since = self._changed
+        if since is not None:
+            query["LastModifiedTimeAfter"] = since - _OVERLAP
+        missing = waiting.keys() - self._going.keys()
+        while self._calls > 0:
+            self._calls -= 1
+            with answering(self._aws, "sagemaker:ListTrainingJobs"):
+                page = self._aws.client("sagemaker").list_training_jobs(**query)
+            for entry in page["TrainingJobSummaries"]:
+                missing.discard(entry["TrainingJobArn"])
+                changed = entry.get("LastModifiedTime", entry["CreationTime"])
+                self._changed = max(self._changed or changed, changed)
+                yield entry
+            if "NextToken" not in page or (since is None and not missing):
+                return
+            query["NextToken"] = page["NextToken"]
+        # Not all of what changed was read: from where the last poll began, once more.
+        self._changed = since
+
+    def _search(self, refs: Sequence[JobRef]) -> None:
+        """Settle jobs that ended, a hundred at once. The search's index may be behind: not all are found."""
+        if len(refs) <= _FEW:
+            return
+        for start in range(0, len(refs), _PAGE):
+            if self._calls <= 0:
+                return
+            self._calls -= 1
+            names = [ref.name for ref in refs[start : start + _PAGE]]
+            filters = [
+                {"Name": "TrainingJobName", "Operator": "In", "Value": ",".join(names[at : at + _NAMES_A_FILTER])}
+                for at in range(0, len(names), _NAMES_A_FILTER)
+            ]
+            with answering(self._aws, "sagemaker:Search"):
+                page = self._aws.client("sagemaker").search(
+                    Resource="TrainingJob",
+                    SearchExpression={"Filters": filters, "Operator": "Or"},
+                    MaxResults=_PAGE,
+                )
+            for result in page["Results"]:
+                found = result["TrainingJob"]
+                if found["TrainingJobArn"] in self._over and found["TrainingJobStatus"] in _ENDED:
+                    self._settle(found["TrainingJobArn"], found)
+
+    def _look(self, refs: Sequence[JobRef], gone: set[str]) -> None:
+        for ref in refs:
+            if self._calls <= 0:
+                return
+            self._calls -= 1
+            described = self._describe(ref.name)
+            # A job of that name made anew after ours was deleted is another one.
+            if described is None or described["TrainingJobArn"] != ref.id:
+                gone.add(ref.id)
+            else:
+                self._settle(ref.id, described)
+
+    def _settle(self, key: str, described: Described) -> None:
+        status = status_of(described)
+        if status.ended:
+            self._settled[key] = status
+            self._going.pop(key, None)
+            self._over.discard(key)
+        else:
+            self._going[key] = status
+
+
+def status_of(described: Described) -> JobStatus:
+    """The status of a job from its description or its entry in a list."""
+    status, secondary = described["TrainingJobStatus"], described.get("SecondaryStatus", "")
+    reason = described.get("FailureReason", "")
+    transitions = described.get("SecondaryStatusTransitions", [])
+    times: dict[str, Any] = {
+        "seconds": described.get("TrainingTimeInSeconds"),
+        "billable": described.get("BillableTimeInSeconds"),
+        "interruptions": sum(step["Status"] == "Interrupted" for step in transitions),
+    }
+    if status == "Completed":
+        return JobStatus("succeeded", **times)
+    if status == "Failed":
+        return JobStatus("failed", reason, fault_of(reason), **times)
+    if status == "Stopped" and secondary == "MaxRuntimeExceeded":
+        return JobStatus("failed", "it ran longer than train.timeout allows", "user", **times)
+    if status == "Stopped" and secondary == "MaxWaitTimeExceeded":
+        return JobStatus("failed", "no spot machine, or not for long enough, in the time to wait", "capacity", **times)
+    if status == "Stopped":
+        return JobStatus("stopped", reason, **times)
+    return JobStatus("queued" if secondary in _STARTING else "running", **times)
+
+
+def fault_of(reason: str) -> Fault:
+    """Whose fault a failure is, by SageMaker's FailureReason: what the runtime wrote in it, else its own classes.
+
+    The classes (AlgorithmError, ClientError, CapacityError, InternalServerError) are those of the developer guide's
+    page on troubleshooting training jobs.
+    """
+    if "tidemill:user" in reason:
+        return "user"
+    if "tidemill:system" in reason:
+        return "system"
+    if reason.startswith("CapacityError") or "insufficient capacity" in reason.lower():
+        return "capacity"
+    if reason.startswith("InternalServerError"):
+        return "system"
+    code = _EXIT.search(reason)
+    # 137: killed, mostly for want of memory. 143: asked to end. 20: the runtime's own word for the system's fault.
+    return "system" if code is not None and code[1] in {"137", "143", "20"} else "user"
+
+
