@@ -9,6 +9,7 @@ import os
 import sys
 import tarfile
 import tempfile
+import zlib
 from typing import Any
 
 from .web import StoreError
@@ -28,7 +29,8 @@ def main(store: Any) -> None:
         with tarfile.open(packed) as tar:
             safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
             tar.extractall(folder, **safe)  # type: ignore[arg-type]
-    except (StoreError, OSError, tarfile.TarError) as e:
+        os.unlink(packed)
+    except (StoreError, OSError, EOFError, zlib.error, tarfile.TarError) as e:
         print(f"tidemill: the code could not be fetched: {e}", flush=True)
         sys.exit(10 if getattr(e, "user", False) else 20)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH"))))

@@ -49,6 +49,7 @@ class Context:
         self.seed = job.seed
         self.rank = job.rank
         self.world_size = job.world_size
+        self._stream = job.stream
         self._points: list[Point] = []
         self._last: dict[str, Point] = {}
         self._steps: dict[str, int] = {}
@@ -71,6 +72,8 @@ class Context:
         self._steps[name] = at
         point = Point(name, number if math.isfinite(number) else None, at, int(time.time() * 1000))
         if len(self._points) < MAX_POINTS:
+            if self._stream:
+                print(f"[tidemill] metric {name}={number!r} step={at}", flush=True)
             self._points.append(point)
             self._last.pop(name, None)
             return

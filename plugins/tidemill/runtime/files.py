@@ -27,7 +27,8 @@ class BadFile(Exception):
 class JobFile:
     """A job as plain values; paths are absolute. ``memory`` is in bytes, ``timeout`` in seconds.
 
-    ``cpus`` are the processors to stay on; ``parent`` is the process whose death ends the job.
+    ``cpus`` are the processors to stay on; ``parent`` is the process whose death ends the job; ``stream`` has every
+    metric printed as it is logged.
     """
 
     code: str
@@ -45,6 +46,7 @@ class JobFile:
     timeout: float | None = None
     cpus: list[int] | None = None
     parent: int | None = None
+    stream: bool = False
 
     @classmethod
     def read(cls, path: Path) -> JobFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import hmac
@@ -49,7 +50,8 @@ class Store:
             if b"<Error>" in answer:
                 raise StoreError(f"s3://{self.bucket}/{key}: {answer.decode('utf-8', 'replace')}")
         except BaseException:
-            self.send("DELETE", key, {"uploadId": upload})
+            with contextlib.suppress(StoreError):  # the first error is the one to tell
+                self.send("DELETE", key, {"uploadId": upload})
             raise
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
@@ -72,10 +74,9 @@ class Store:
         try:
             return send(lambda: self.request(method, key, query or {}, body), what, path)
         except StoreError as e:
-            region = getattr(e, "region", "")
-            if e.code not in (301, 400, 403) or not region or region == self.region:
+            if e.region in ("", self.region):
                 raise
-            self.region = region
+            self.region = e.region
             return send(lambda: self.request(method, key, query or {}, body), what, path)
 
     def request(self, method: str, key: str, query: dict[str, str], body: bytes) -> urllib.request.Request:

@@ -29,12 +29,16 @@ _credentials: dict[str, tuple[float, Any]] = {}
 
 
 class StoreError(Exception):
-    """A store refused or did not answer. ``user``: a permission, a name, a setting; another try does not help."""
+    """A store refused or did not answer. ``user``: a permission, a name, a setting; another try does not help.
 
-    def __init__(self, message: str, user: bool = False, code: int = 0) -> None:
+    ``code`` is the answer's HTTP code, ``region`` where S3 says that the bucket is.
+    """
+
+    def __init__(self, message: str, user: bool = False, code: int = 0, region: str = "") -> None:
         super().__init__(message)
         self.user = user
         self.code = code
+        self.region = region
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -61,9 +65,8 @@ def send(make: Callable[[], urllib.request.Request], what: str, path: str | None
             error = f"HTTP {e.code} {' '.join(text.split()) or e.reason}"
             if e.code < 500 and e.code not in (408, 429) and "RequestTimeout" not in text:
                 hint = _hint(e.code)
-                refused = StoreError(f"{what}: {error}{hint}", user=bool(hint), code=e.code)
-                refused.region = e.headers.get("x-amz-bucket-region", "")  # type: ignore[attr-defined]
-                raise refused from None
+                region = e.headers.get("x-amz-bucket-region", "")
+                raise StoreError(f"{what}: {error}{hint}", bool(hint), e.code, region) from None
         except (OSError, http.client.HTTPException) as e:
             error = f"{type(e).__name__}: {e}"
     raise StoreError(f"{what}: no answer in {TRIES} tries: {error}")
