@@ -385,8 +385,12 @@ def test_the_package_needs_nothing_but_python(tmp_path: Path, places: Callable[.
     made = places(MODEL)
     with tarfile.open(made.code / "code.tar.gz") as tar:
         tar.extractall(tmp_path / "code", filter="data")
-    script = "import sys; sys.path = [p for p in sys.path if 'site-packages' not in p]; "
-    script += "import tidemill.runtime.remote as r; import tidemill.runtime.s3, tidemill.runtime.gcs, tidemill.runtime.blob; print(r.__file__)"
+    script = """
+import sys
+sys.path = [p for p in sys.path if "site-packages" not in p]
+import tidemill.runtime.remote, tidemill.runtime.s3, tidemill.runtime.gcs, tidemill.runtime.blob
+print(tidemill.runtime.remote.__file__)
+"""
     done = subprocess.run(
         [sys.executable, "-S", "-c", script],
         cwd=tmp_path,

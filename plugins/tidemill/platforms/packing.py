@@ -14,6 +14,7 @@ import io
 import os
 import tarfile
 import tempfile
+import tokenize
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -118,8 +119,10 @@ def bare(source: str) -> str:
     for node in ast.walk(ast.parse(source)):
         if (isinstance(node, ast.ImportFrom) and (node.level or node.module == "__future__")) or _is_text(node):
             left_out.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-    lines = enumerate(source.splitlines(), 1)
-    return "\n".join(line for n, line in lines if n not in left_out and line.strip() and line.strip()[0] != "#")
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT and token.line.lstrip()[0] == "#":
+            left_out.add(token.start[0])
+    return "\n".join(line for n, line in enumerate(source.splitlines(), 1) if n not in left_out)
 
 
 def _is_text(node: ast.AST) -> TypeGuard[ast.Expr]:
