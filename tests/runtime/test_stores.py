@@ -74,8 +74,8 @@ def bucket(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
-    boto3.resource("s3", region_name="us-east-1").create_bucket(Bucket="acme-ml")
-    return "s3://acme-ml/x"
+    boto3.resource("s3", region_name="us-east-1").create_bucket(Bucket="stores-ml")
+    return "s3://stores-ml/x"
 
 
 class Memory:
