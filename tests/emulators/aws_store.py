@@ -63,6 +63,10 @@ class Store:
             raise NoSuchBucket(bucket)
         self._backend.put_object(bucket, key, content)
 
+    def remove(self, uri: str) -> None:
+        """Remove an object."""
+        self._backend.delete_object(*split(uri))
+
     def download(self, uri: str, folder: Path) -> int:
         """Every object below an address into a folder; returns how many there were."""
         count = 0

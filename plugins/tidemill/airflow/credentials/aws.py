@@ -10,15 +10,9 @@ if TYPE_CHECKING:
 
 
 def open(connection_id: str) -> boto3.Session:
-    """The session of an Airflow connection of type ``aws``.
-
-    Raises:
-        AirflowNotFoundException: there is none of that id (the hook alone would go on with whatever credentials the
-            machine has).
-    """
+    """The session of an Airflow connection of type ``aws``, which exists: of one that does not the hook would make a
+    session with whatever credentials the machine has."""
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
-    from airflow.sdk import BaseHook
 
-    BaseHook.get_connection(connection_id)
     session: boto3.Session = AwsGenericHook(aws_conn_id=connection_id, client_type="sts").get_session()
     return session

@@ -1,0 +1,260 @@
+"""The emulated SageMaker: the operations on training jobs, with the service's own refusals.
+
+Rules and limits are those of the SDK's model (botocore, sagemaker 2017-07-24), by its validator and by the lengths,
+patterns and enumerations that the model gives beside them; each other rule names its source where it stands.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from tests.emulators.aws_errors import Refused
+from tests.emulators.aws_store import ACCOUNT, Store
+from tests.emulators.aws_training import Training
+from tests.emulators.clock import Clock
+from tests.emulators.faults import Misbehaviour
+
+# EC2's user guide, "Instance types with local storage", as far as SageMaker trains on them.
+_LOCAL_DISKS = re.compile(r"ml\.(g4dn|g5|g6e?|p3dn|p4de?|p5e?n?|trn1n?|[cmr]\d\w*d)\.")
+_LARGEST_PAGE = 100
+
+
+class SageMaker:
+    """Answers the operations in ``OPERATIONS``; all regions share one, since only one is asked."""
+
+    def __init__(
+        self, store: Store, misbehaviour: Misbehaviour, clock: Clock, folder: Path, role: str | None
+    ) -> None:
+        self.jobs: dict[str, Training] = {}
+        self._store = store
+        self._misbehaviour = misbehaviour
+        self._clock = clock
+        self._folder = folder
+        self._role = role
+        self._lock = threading.Lock()
+        self.operations: dict[str, Callable[[Mapping[str, Any], str], dict[str, Any]]] = {
+            "CreateTrainingJob": self._create,
+            "DescribeTrainingJob": self._describe,
+            "ListTrainingJobs": self._list,
+            "StopTrainingJob": self._stop,
+            "DeleteTrainingJob": self._delete,
+            "Search": self._search,
+        }
+
+    def tags(self, arn: str) -> dict[str, str] | None:
+        """The tags of a training job, ``None`` if it is none of ours."""
+        job = next((job for job in self.jobs.values() if job.arn == arn), None)
+        return None if job is None else job.tags
+
+    def close(self) -> None:
+        """End every job."""
+        for job in list(self.jobs.values()):
+            job.stop.set()
+
+    def _create(self, body: Mapping[str, Any], region: str) -> dict[str, Any]:
+        self._check(body)
+        name = body["TrainingJobName"]
+        arn = f"arn:aws:sagemaker:{region}:{ACCOUNT}:training-job/{name}"
+        with self._lock:
+            if name in self.jobs:
+                raise Refused(
+                    "ResourceInUse",
+                    "Training job names must be unique within an AWS account and region, and a training job with this "
+                    f"name already exists ({arn})",
+                )
+            faults = self._misbehaviour.faults
+            machine = body["ResourceConfig"]["InstanceType"]
+            if machine in faults.no_quota:
+                count = body["ResourceConfig"].get("InstanceCount", 1)
+                # The words of the service, as re:Post's article on ResourceLimitExceeded quotes them.
+                raise Refused(
+                    "ResourceLimitExceeded",
+                    f"The account-level service limit '{machine} for training job usage' is 0 Instances, with current "
+                    f"utilization of 0 Instances and a request delta of {count} Instances. Please use AWS Service "
+                    "Quotas to request an increase for this quota.",
+                )
+            job = Training(body, arn, region, self._store, self._misbehaviour, self._folder / uuid4().hex)
+            job.shown += faults.listing_delay
+            self.jobs[name] = job
+        if faults.hold:
+            self._clock.after(faults.start_delay, lambda: job.become("Training"))
+        elif faults.noop:
+            self._clock.after(faults.start_delay, job.complete_at_once)
+        else:
+            self._clock.after(faults.start_delay, lambda: threading.Thread(target=job.run, daemon=True).start())
+        return {"TrainingJobArn": arn}
+
+    def _check(self, body: Mapping[str, Any]) -> None:
+        stopping = body.get("StoppingCondition", {})
+        run, wait = stopping.get("MaxRuntimeInSeconds", 86_400), stopping.get("MaxWaitTimeInSeconds")
+        machines = body.get("ResourceConfig", {})
+        algorithm = body.get("AlgorithmSpecification", {})
+        found = ""
+        if not algorithm or not machines or not stopping:
+            found = "AlgorithmSpecification, ResourceConfig and StoppingCondition are required"
+        elif bool(algorithm.get("TrainingImage")) == bool(algorithm.get("AlgorithmName")):
+            found = "You must specify either TrainingImage or AlgorithmName, not both"  # AlgorithmSpecification, model
+        elif machines.get("InstanceCount", 0) < 1:
+            found = "Invalid InstanceCount: it has to be at least 1"
+        elif run > 28 * 86_400:  # "The maximum value is 28 days.": StoppingCondition, SDK model
+            found = "MaxRuntimeInSeconds is too large"
+        elif body.get("EnableManagedSpotTraining") and (wait is None or wait < run):
+            # "It must be equal to or greater than MaxRuntimeInSeconds": StoppingCondition, SDK model
+            found = "MaxWaitTimeInSeconds above MaxRuntimeInSeconds is needed for managed spot training"
+        elif wait is not None and not body.get("EnableManagedSpotTraining"):
+            found = "MaxWaitTimeInSeconds is for managed spot training only"  # guide, "Managed Spot Training"
+        elif machines.get("VolumeKmsKeyId") and _LOCAL_DISKS.match(machines.get("InstanceType", "")):
+            # "You can't request a VolumeKmsKeyId when using an instance type with local storage": ResourceConfig
+            found = f"VolumeKmsKeyId is not supported for {machines['InstanceType']}"
+        elif "InputDataConfig" in body and len({c["ChannelName"] for c in body["InputDataConfig"]}) < len(
+            body["InputDataConfig"]
+        ):
+            found = "Channel names have to be unique"
+        elif any(key["Key"].lower().startswith("aws:") for key in body.get("Tags", [])):
+            found = "aws: prefixed tag key names are not allowed for external use"
+        elif self._role is not None and body["RoleArn"] != self._role:
+            found = (
+                f"Could not assume role {body['RoleArn']}. Please ensure that the role exists and allows principal "
+                "'sagemaker.amazonaws.com' to assume the role."
+            )
+        if found:
+            raise Refused("ValidationException", found)
+
+    def _named(self, name: str) -> Training:
+        job = self.jobs.get(name)
+        if job is None:
+            # What the service answers, where its model has ResourceNotFound.
+            raise Refused("ValidationException", "Requested resource not found.")
+        return job
+
+    def _describe(self, body: Mapping[str, Any], region: str) -> dict[str, Any]:
+        job = self._named(body["TrainingJobName"])
+        with job.lock:
+            return dict(job.described)
+
+    def _stop(self, body: Mapping[str, Any], region: str) -> dict[str, Any]:
+        job = self._named(body["TrainingJobName"])
+        with job.lock:
+            status = job.described["TrainingJobStatus"]
+            if status != "InProgress":
+                raise Refused(
+                    "ValidationException", f"The request was rejected because the training job is in status {status}."
+                )
+            running = job.described["SecondaryStatus"]
+            job.become("Stopping", "Stopping")
+            job.stop.set()
+            faults = self._misbehaviour.faults
+            if faults.hold or faults.noop or running == "Starting":
+                job.become("Stopped", "Stopped")
+        return {}
+
+    def _delete(self, body: Mapping[str, Any], region: str) -> dict[str, Any]:
+        job = self._named(body["TrainingJobName"])
+        if not job.ended:
+            # "You cannot delete a job that is in the InProgress or Stopping state": DeleteTrainingJob, SDK model
+            raise Refused("ResourceInUse", f"Training job {job.name} has not ended")
+        with self._lock:
+            self.jobs.pop(job.name, None)
+        return {}
+
+    def _shown(self) -> list[Training]:
+        now = time.monotonic()
+        with self._lock:
+            found = [job for job in self.jobs.values() if job.shown <= now]
+        return sorted(found, key=lambda job: (job.described["CreationTime"], job.name), reverse=True)
+
+    def _list(self, body: Mapping[str, Any], region: str) -> dict[str, Any]:
+        size = body.get("MaxResults", 10)
+        if not 1 <= size <= _LARGEST_PAGE:
+            raise Refused("ValidationException", f"MaxResults {size} is not between 1 and {_LARGEST_PAGE}")
+        found = [job for job in self._shown() if _is_asked_for(job, body)]
+        if body.get("SortBy", "CreationTime") == "Name":
+            found.sort(key=lambda job: job.name, reverse=True)
+        if body.get("SortOrder", "Descending") == "Ascending":
+            found.reverse()
+        keys = ("TrainingJobName", "TrainingJobArn", "CreationTime", "TrainingEndTime", "LastModifiedTime",
+                "TrainingJobStatus", "SecondaryStatus")  # fmt: skip
+        page, token = _page(found, body.get("NextToken"), size)
+        entries = []
+        for job in page:
+            with job.lock:
+                entries.append({key: job.described[key] for key in keys if key in job.described})
+        # "First, MaxResults jobs with any status are selected. Next, those with the status are returned": SDK model
+        status = body.get("StatusEquals")
+        entries = [entry for entry in entries if status in (None, entry["TrainingJobStatus"])]
+        return {"TrainingJobSummaries": entries, **token}
+
+    def _search(self, body: Mapping[str, Any], region: str) -> dict[str, Any]:
+        if body["Resource"] != "TrainingJob":
+            raise Refused("ValidationException", f"the emulator searches training jobs only, not {body['Resource']}")
+        expression = body.get("SearchExpression", {})
+        found = [job for job in self._shown() if not expression or _satisfies(job, expression)]
+        page, token = _page(found, body.get("NextToken"), min(body.get("MaxResults", 10), _LARGEST_PAGE))
+        results = []
+        for job in page:
+            with job.lock:
+                tags = [{"Key": key, "Value": value} for key, value in job.tags.items()]
+                results.append({"TrainingJob": {**job.described, "Tags": tags}})
+        return {"Results": results, **token}
+
+
+def _is_asked_for(job: Training, body: Mapping[str, Any]) -> bool:
+    described = job.described
+    return (
+        body.get("NameContains", "") in job.name
+        and described["CreationTime"] > _time(body, "CreationTimeAfter", float("-inf"))
+        and described["CreationTime"] < _time(body, "CreationTimeBefore", float("inf"))
+        and described["LastModifiedTime"] > _time(body, "LastModifiedTimeAfter", float("-inf"))
+        and described["LastModifiedTime"] < _time(body, "LastModifiedTimeBefore", float("inf"))
+    )
+
+
+def _time(body: Mapping[str, Any], key: str, default: float) -> float:
+    return float(body[key]) if key in body else default
+
+
+def _page(found: list[Training], token: str | None, size: int) -> tuple[list[Training], dict[str, str]]:
+    """A page begins after the job that the last one ended with, so that new jobs do not shift it."""
+    start = 0
+    if token:
+        names = [job.name for job in found]
+        if token not in names:
+            raise Refused("ValidationException", "Invalid NextToken")
+        start = names.index(token) + 1
+    page = found[start : start + size]
+    return page, {"NextToken": page[-1].name} if start + size < len(found) else {}
+
+
+def _satisfies(job: Training, expression: Mapping[str, Any]) -> bool:
+    """SearchExpression, as far as text properties and tags go. Source: its page in the API reference."""
+    filters = expression.get("Filters", [])
+    if len(filters) + len(expression.get("SubExpressions", [])) > 20:
+        raise Refused("ValidationException", "A SearchExpression can contain up to twenty elements")
+    answers = [_passes(job, entry) for entry in filters]
+    answers += [_satisfies(job, part) for part in expression.get("SubExpressions", [])]
+    return any(answers) if expression.get("Operator", "And") == "Or" else all(answers)
+
+
+def _passes(job: Training, entry: Mapping[str, Any]) -> bool:
+    name, operator, value = entry["Name"], entry.get("Operator", "Equals"), entry.get("Value", "")
+    actual = job.tags.get(name[5:]) if name.startswith("Tags.") else job.described.get(name)
+    match operator:
+        case "Exists":
+            return actual is not None
+        case "NotExists":
+            return actual is None
+        case "Equals":
+            return actual == value
+        case "NotEquals":
+            return actual != value
+        case "Contains":
+            return actual is not None and value in actual
+        case "In":
+            return actual in value.split(",")
+    raise Refused("ValidationException", f"{operator} is not supported for text properties")
