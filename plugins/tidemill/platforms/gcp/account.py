@@ -72,10 +72,10 @@ def retry(seconds: float = RETRY_SECONDS, *, throttled: bool = True) -> Retry:
     ``throttled=False`` leaves a throttled call to the caller.
     """
     from google.api_core import exceptions
-    from google.api_core.retry import Retry, if_exception_type
+    from google.api_core.retry import Retry
     from requests import exceptions as http
 
-    transient: list[type[Exception]] = [
+    transient: tuple[type[Exception], ...] = (
         exceptions.InternalServerError,
         exceptions.BadGateway,
         exceptions.ServiceUnavailable,
@@ -83,12 +83,12 @@ def retry(seconds: float = RETRY_SECONDS, *, throttled: bool = True) -> Retry:
         http.ConnectionError,
         http.ChunkedEncodingError,
         http.Timeout,
-    ]
+    )
 
     def again(error: BaseException) -> bool:
         # A quota of machines is answered with the same code as too many calls; asking again does not help it.
         if isinstance(error, exceptions.TooManyRequests):
             return throttled and "quota metrics exceed" not in str(error)
-        return bool(if_exception_type(*transient)(error))
+        return isinstance(error, transient)
 
     return Retry(predicate=again, initial=0.5, maximum=8.0, multiplier=2.0, timeout=seconds)

@@ -5,8 +5,10 @@ The limits are those of the public reference of ``projects.locations.customJobs`
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from tidemill.platforms.ports import PlatformError, RemoteJob
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
         Scheduling,
         WorkerPoolSpec,
     )
+    from google.protobuf.duration_pb2 import Duration
 
 MAX_LABELS: Final = 64
 MIN_DISK: Final = 100
@@ -128,7 +131,9 @@ def _machine(job: RemoteJob) -> MachineSpec:
         raise _refused(
             "train.resources.accelerator", kind, f"one of {', '.join(list(AcceleratorType.__members__)[1:])}"
         )
-    return MachineSpec(machine_type=job.machine, accelerator_type=AcceleratorType[kind], accelerator_count=gpus or 1)
+    return MachineSpec(
+        machine_type=job.machine, accelerator_type=AcceleratorType.__members__[kind], accelerator_count=gpus or 1
+    )
 
 
 def _disk(job: RemoteJob) -> DiskSpec:
@@ -153,11 +158,17 @@ def _scheduling(job: RemoteJob) -> Scheduling:
         restart_job_on_worker_restart=job.spot and several,
     )
     if job.timeout is not None:
-        scheduling.timeout = job.timeout
+        scheduling.timeout = _duration(job.timeout)
     spot = job.resources.spot
     if job.spot and spot is not None and spot.wait is not None:
-        scheduling.max_wait_duration = spot.wait
+        scheduling.max_wait_duration = _duration(spot.wait)
     return scheduling
+
+
+def _duration(length: timedelta) -> Duration:
+    from google.protobuf.duration_pb2 import Duration
+
+    return Duration(seconds=math.ceil(length.total_seconds()))
 
 
 def _refused(setting: str, value: str, wanted: str) -> PlatformError:

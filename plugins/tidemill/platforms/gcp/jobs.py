@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -200,5 +199,5 @@ class VertexJobs:
         return None
 
 
-def _created(job: CustomJob) -> tuple[datetime, str]:
-    return job.create_time, str(job.name)
+def _created(job: CustomJob) -> tuple[float, str]:
+    return job.create_time.timestamp(), str(job.name)  # type: ignore[attr-defined]

@@ -90,5 +90,6 @@ def _by_exit(code: int, message: str) -> tuple[Fault, str]:
 def _seconds(job: CustomJob) -> float | None:
     if not job.start_time or not job.end_time:
         return None
-    seconds: float = (job.end_time - job.start_time).total_seconds()
+    # Times as the SDK gives them: datetimes, whatever the types of its messages say.
+    seconds: float = job.end_time.timestamp() - job.start_time.timestamp()  # type: ignore[attr-defined]
     return max(seconds, 0.0)
