@@ -1,6 +1,6 @@
 """How fast, how small, how exact and how honest drift is measured: the whole table, in one run.
 
-    python benchmarks/drift.py             everything; about 25 minutes on two cores, and 20 GB of disk
+    python benchmarks/drift.py             everything; a quarter of an hour on two cores, and 16 GB of disk
     python benchmarks/drift.py --quick     without the 100 million rows, the 1,000 columns and Evidently
     python benchmarks/drift.py --only WORD ...   lines with one of these words in their name
     python benchmarks/drift.py --json      one JSON object on standard output, nothing else
