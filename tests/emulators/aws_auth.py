@@ -93,9 +93,7 @@ def _check_time(at: str, is_s3: bool) -> None:
         )
 
 
-def _signature(
-    request: Request, signed: list[str], secret: str, scope: tuple[str, str, str], is_s3: bool
-) -> str:
+def _signature(request: Request, signed: list[str], secret: str, scope: tuple[str, str, str], is_s3: bool) -> str:
     environ: dict[str, Any] = request.environ
     raw, _, query = str(environ["REQUEST_URI"]).partition("?")
     path = raw if is_s3 else quote(raw, safe="/~")

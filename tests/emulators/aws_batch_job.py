@@ -256,9 +256,7 @@ class BatchJob:
         return Container(self._command(), environment, self._folder / f"{attempt}-{index}")
 
     def _container_detail(self, index: int) -> dict[str, Any]:
-        found = {
-            key: value for key, value in self._container_properties().items() if key in {"image", "jobRoleArn"}
-        }
+        found = {key: value for key, value in self._container_properties().items() if key in {"image", "jobRoleArn"}}
         if self._codes and self._codes[0] is not None:
             found["exitCode"] = self._codes[0]
         reasons = [attempt["container"].get("reason") for attempt in self.described["attempts"][-1:]]
@@ -296,4 +294,3 @@ def _matches(pattern: str, text: str) -> bool:
 
 def _now() -> int:
     return round(time.time() * 1000)
-

@@ -28,9 +28,7 @@ _LARGEST_PAGE = 100
 class SageMaker:
     """Answers the operations in ``OPERATIONS``; all regions share one, since only one is asked."""
 
-    def __init__(
-        self, store: Store, misbehaviour: Misbehaviour, clock: Clock, folder: Path, role: str | None
-    ) -> None:
+    def __init__(self, store: Store, misbehaviour: Misbehaviour, clock: Clock, folder: Path, role: str | None) -> None:
         self.jobs: dict[str, Training] = {}
         self._store = store
         self._misbehaviour = misbehaviour
@@ -44,7 +42,6 @@ class SageMaker:
             "ListTrainingJobs": self._list,
             "StopTrainingJob": self._stop,
             "DeleteTrainingJob": self._delete,
-            "Search": self._search,
         }
 
     def tags(self, arn: str) -> dict[str, str] | None:
@@ -190,19 +187,6 @@ class SageMaker:
         entries = [entry for entry in entries if status in (None, entry["TrainingJobStatus"])]
         return {"TrainingJobSummaries": entries, **token}
 
-    def _search(self, body: Mapping[str, Any], region: str) -> dict[str, Any]:
-        if body["Resource"] != "TrainingJob":
-            raise Refused("ValidationException", f"the emulator searches training jobs only, not {body['Resource']}")
-        expression = body.get("SearchExpression", {})
-        found = [job for job in self._shown() if not expression or _satisfies(job, expression)]
-        page, token = _page(found, body.get("NextToken"), min(body.get("MaxResults", 10), _LARGEST_PAGE))
-        results = []
-        for job in page:
-            with job.lock:
-                tags = [{"Key": key, "Value": value} for key, value in job.tags.items()]
-                results.append({"TrainingJob": {**job.described, "Tags": tags}})
-        return {"Results": results, **token}
-
 
 def _is_asked_for(job: Training, body: Mapping[str, Any]) -> bool:
     described = job.described
@@ -229,32 +213,3 @@ def _page(found: list[Training], token: str | None, size: int) -> tuple[list[Tra
         start = names.index(token) + 1
     page = found[start : start + size]
     return page, {"NextToken": page[-1].name} if start + size < len(found) else {}
-
-
-def _satisfies(job: Training, expression: Mapping[str, Any]) -> bool:
-    """SearchExpression, as far as text properties and tags go. Source: its page in the API reference."""
-    filters = expression.get("Filters", [])
-    if len(filters) + len(expression.get("SubExpressions", [])) > 20:
-        raise Refused("ValidationException", "A SearchExpression can contain up to twenty elements")
-    answers = [_passes(job, entry) for entry in filters]
-    answers += [_satisfies(job, part) for part in expression.get("SubExpressions", [])]
-    return any(answers) if expression.get("Operator", "And") == "Or" else all(answers)
-
-
-def _passes(job: Training, entry: Mapping[str, Any]) -> bool:
-    name, operator, value = entry["Name"], entry.get("Operator", "Equals"), entry.get("Value", "")
-    actual = job.tags.get(name[5:]) if name.startswith("Tags.") else job.described.get(name)
-    match operator:
-        case "Exists":
-            return actual is not None
-        case "NotExists":
-            return actual is None
-        case "Equals":
-            return actual == value
-        case "NotEquals":
-            return actual != value
-        case "Contains":
-            return actual is not None and value in actual
-        case "In":
-            return actual in value.split(",")
-    raise Refused("ValidationException", f"{operator} is not supported for text properties")

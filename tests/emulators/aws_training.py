@@ -301,7 +301,9 @@ class Training:
             if failure.is_file():
                 text = text or failure.read_text(errors="replace")[:1024]
         # "See job logs" stands where the algorithm wrote nothing.
-        self.become("Failed", "Failed", f"AlgorithmError: {text or 'See job logs for more information'}, exit code: {code}")
+        self.become(
+            "Failed", "Failed", f"AlgorithmError: {text or 'See job logs for more information'}, exit code: {code}"
+        )
 
     def _upload(self, bases: list[Path]) -> None:
         at = f"{self.body['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{self.name}/output"
@@ -345,5 +347,3 @@ def _packed(folders: list[Path]) -> bytes | None:
 def _inside(base: Path, path: str) -> Path:
     """A folder of the container, where the emulator keeps it."""
     return base / path.removeprefix(BASE).lstrip("/")
-
-

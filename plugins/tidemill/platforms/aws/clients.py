@@ -148,7 +148,9 @@ def _refused(aws: Aws, action: str, error: Any) -> PlatformError:
     if code in _THROTTLED or status == 429:
         return PlatformError(f"{action}: AWS asks for fewer calls ({code})", throttled=True)
     if code in _EXPIRED:
-        return PlatformError(f"the credentials of connection {connection} have expired; renew them ({said})", fault="user")
+        return PlatformError(
+            f"the credentials of connection {connection} have expired; renew them ({said})", fault="user"
+        )
     if code == "RequestTimeTooSkewed" or (code in _UNKNOWN_KEY and "ignature" in said and "expired" in said):
         return PlatformError(f"{action}: this machine's clock is wrong; set it by NTP ({said})", fault="user")
     if code in _UNKNOWN_KEY:

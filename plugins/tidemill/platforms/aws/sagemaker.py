@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -87,12 +88,14 @@ class SageMakerJobs:
 
         storage = S3Storage(self._aws)
         packed = f"{job.output.rstrip('/')}/{ref.name}/output/model.tar.gz"
-        found = [stored.uri for stored in storage.list(packed) if stored.uri == packed]
-        if not found:
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="tidemill-", dir=folder) as scratch:
+        output = folder / "output"
+        shutil.rmtree(output, ignore_errors=True)
+        (folder / "output.result.json").unlink(missing_ok=True)
+        output.mkdir(parents=True)
+        with tempfile.TemporaryDirectory(prefix="tidemill-") as scratch:
             file = Path(scratch) / "model.tar.gz"
+            if not any(stored.uri == packed for stored in storage.list(packed)):
+                return
             storage.get(packed, file)
             unpack(file, packed, folder)
 
@@ -124,7 +127,9 @@ class SageMakerJobs:
 def _is_unknown(error: Exception) -> bool:
     # The service says ValidationException "Requested resource not found." where its model has ResourceNotFound.
     code = code_of(error)
-    return code == "ResourceNotFound" or (code == "ValidationException" and _UNKNOWN.search(words_of(error)) is not None)
+    return code == "ResourceNotFound" or (
+        code == "ValidationException" and _UNKNOWN.search(words_of(error)) is not None
+    )
 
 
 def _raise_for_want_of(job: RemoteJob, error: Exception) -> None:
@@ -140,5 +145,3 @@ def _raise_for_want_of(job: RemoteJob, error: Exception) -> None:
             f"sagemaker.amazonaws.com, and the connection needs iam:PassRole for it ({said})",
             fault="user",
         ) from None
-
-

@@ -1,9 +1,8 @@
 """How many SageMaker training jobs stand, in few calls.
 
-A training job's list entry says whether it goes on; only one that ended has to be looked at, for its reason and what
-it costs. Few jobs are looked at one by one. Many are listed: all of them once, and from then on those that changed
-since. Ended ones are searched for in groups. What a list does not show is looked at by its name, a few each time.
-One poll makes at most two calls for each hundred jobs; what is left over waits for the next one.
+Few jobs are looked at one by one. Many are listed: all of them once, and from then on those that changed since. A list
+does not say why a job failed, how long it ran and what it costs: those that ended are looked at by their names, as is
+what a list does not show, as far as two calls for each hundred jobs allow. What is left over waits for the next poll.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from tidemill.platforms.ports import Fault, JobRef, JobStatus
 
 _PAGE: Final = 100
 _ONE_BY_ONE: Final = 3
-_FEW: Final = 5
 _LEAST_CALLS: Final = 8
 _CALLS_A_JOB: Final = 0.02
 # Lists follow their jobs with a delay, and clocks differ: what changed shortly before the last list is asked for again.
@@ -27,9 +25,6 @@ _OVERLAP: Final = timedelta(minutes=2)
 _STARTING: Final = frozenset(
     {"Starting", "Pending", "LaunchingMLInstances", "PreparingTrainingStack", "Downloading", "DownloadingTrainingImage"}
 )
-# A filter's value has at most 1,024 characters and an expression twenty filters (Filter, SearchExpression: SDK model).
-_NAMES_A_FILTER: Final = 15
-_ENDED: Final = frozenset({"Completed", "Failed", "Stopped"})
 _EXIT: Final = re.compile(r"exit code:? (\d+)", re.IGNORECASE)
 
 Described = Mapping[str, Any]
@@ -43,7 +38,6 @@ class TrainingPoll:
         self._describe = describe
         self._settled: dict[str, JobStatus] = {}
         self._going: dict[str, JobStatus] = {}
-        self._over: set[str] = set()
         self._changed: datetime | None = None
         self._turn = 0
         self._calls = 0
@@ -53,7 +47,6 @@ class TrainingPoll:
         wanted = {ref.id: ref for ref in refs}
         self._settled = {key: status for key, status in self._settled.items() if key in wanted}
         self._going = {key: status for key, status in self._going.items() if key in wanted}
-        self._over &= wanted.keys()
         waiting = {key: ref for key, ref in wanted.items() if key not in self._settled}
         self._calls = max(_LEAST_CALLS, int(len(waiting) * _CALLS_A_JOB))
         gone: set[str] = set()
@@ -64,8 +57,13 @@ class TrainingPoll:
         return {key: self._status(key) for key in wanted if key not in gone}
 
     def _status(self, key: str) -> JobStatus:
-        # Neither seen yet nor looked for this time: it was taken, so it is somewhere.
-        return self._settled.get(key) or self._going.get(key) or JobStatus("queued")
+        known = self._settled.get(key) or self._going.get(key)
+        if known is None:
+            # Neither seen yet nor looked for this time: it was taken, so it is somewhere.
+            return JobStatus("queued")
+        # A failure whose reason is not known yet is not told.
+        untold = key in self._going and known.state in {"failed", "stopped"}
+        return JobStatus("running") if untold else known
 
     def _list(self, waiting: Mapping[str, JobRef], gone: set[str]) -> None:
         seen: set[str] = set()
@@ -73,15 +71,14 @@ class TrainingPoll:
             key = entry["TrainingJobArn"]
             if key in waiting and key not in seen:
                 seen.add(key)
-                # A list does not say why a job failed or what it costs: until that is known, it goes on.
-                self._going[key] = JobStatus("running") if entry["TrainingJobStatus"] in _ENDED else status_of(entry)
-                if entry["TrainingJobStatus"] in _ENDED:
-                    self._over.add(key)
-        self._search([waiting[key] for key in sorted(self._over)])
-        unseen = [ref for key, ref in waiting.items() if key not in seen and key not in self._going]
-        self._look([*(waiting[key] for key in sorted(self._over)), *unseen][:_FEW], gone)
+                self._going[key] = status_of(entry)
+        over = [waiting[key] for key, status in self._going.items() if status.ended]
+        # Why a job failed has to be known; of one that succeeded, when it is looked at by itself.
+        over.sort(key=lambda ref: self._going[ref.id].state == "succeeded")
+        unseen = [ref for key, ref in waiting.items() if key not in self._going]
+        self._look([*over, *unseen], gone)
         # One of those that the lists did not mention, in turn: a job that was deleted is never listed as changed.
-        quiet = [ref for key, ref in waiting.items() if key in self._going and key not in seen | self._over]
+        quiet = [ref for key, ref in waiting.items() if key in self._going and key not in seen]
         if quiet:
             self._turn += 1
             self._look([quiet[self._turn % len(quiet)]], gone)
@@ -111,30 +108,6 @@ class TrainingPoll:
         # Not all of what changed was read: from where the last poll began, once more.
         self._changed = since
 
-    def _search(self, refs: Sequence[JobRef]) -> None:
-        """Settle jobs that ended, a hundred at once. The search's index may be behind: not all are found."""
-        if len(refs) <= _FEW:
-            return
-        for start in range(0, len(refs), _PAGE):
-            if self._calls <= 0:
-                return
-            self._calls -= 1
-            names = [ref.name for ref in refs[start : start + _PAGE]]
-            filters = [
-                {"Name": "TrainingJobName", "Operator": "In", "Value": ",".join(names[at : at + _NAMES_A_FILTER])}
-                for at in range(0, len(names), _NAMES_A_FILTER)
-            ]
-            with answering(self._aws, "sagemaker:Search"):
-                page = self._aws.client("sagemaker").search(
-                    Resource="TrainingJob",
-                    SearchExpression={"Filters": filters, "Operator": "Or"},
-                    MaxResults=_PAGE,
-                )
-            for result in page["Results"]:
-                found = result["TrainingJob"]
-                if found["TrainingJobArn"] in self._over and found["TrainingJobStatus"] in _ENDED:
-                    self._settle(found["TrainingJobArn"], found)
-
     def _look(self, refs: Sequence[JobRef], gone: set[str]) -> None:
         for ref in refs:
             if self._calls <= 0:
@@ -152,7 +125,6 @@ class TrainingPoll:
         if status.ended:
             self._settled[key] = status
             self._going.pop(key, None)
-            self._over.discard(key)
         else:
             self._going[key] = status
 
@@ -197,5 +169,3 @@ def fault_of(reason: str) -> Fault:
     code = _EXIT.search(reason)
     # 137: killed, mostly for want of memory. 143: asked to end. 20: the runtime's own word for the system's fault.
     return "system" if code is not None and code[1] in {"137", "143", "20"} else "user"
-
-

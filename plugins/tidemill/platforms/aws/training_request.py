@@ -23,7 +23,9 @@ DEFAULT_WAIT: Final = timedelta(hours=1)
 _DEFAULT_DISK_GB: Final = 30
 # "You can't request a VolumeKmsKeyId when using an instance type with local storage" (ResourceConfig in the SDK's
 # model); those disks are encrypted by their hardware. Families: "Instance types with local storage", EC2's user guide.
-_LOCAL_DISKS: Final = re.compile(r"ml\.(?:g4dn|g5|gr?6e?|g7e|p3dn|p4de?|p5(?:e|en)?|p6[a-z0-9-]*|trn[0-9]\w*|[a-z]\d\w*d\w*)\.")
+_LOCAL_DISKS: Final = re.compile(
+    r"ml\.(?:g4dn|g5|gr?6e?|g7e|p3dn|p4de?|p5(?:e|en)?|p6[a-z0-9-]*|trn[0-9]\w*|[a-z]\d\w*d\w*)\."
+)
 _METRICS: Final = (*METRICS, "loss", "train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
 _MOST_METRICS: Final = 40
 
@@ -58,7 +60,9 @@ def training_request(job: RemoteJob) -> dict[str, Any]:
             "ContainerArguments": command[3:],
             "MetricDefinitions": metric_definitions(_METRICS),
         },
-        "InputDataConfig": [_channel(name, uri) for name, uri in (("code", job.code), ("data", job.data), ("job", job.job))],
+        "InputDataConfig": [
+            _channel(name, uri) for name, uri in (("code", job.code), ("data", job.data), ("job", job.job))
+        ],
         "OutputDataConfig": {"S3OutputPath": folder(job.output)},
         "ResourceConfig": _machines(job),
         "StoppingCondition": _stopping(job),
