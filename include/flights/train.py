@@ -35,13 +35,28 @@ def train(context: Any) -> Pipeline:
     reading that it never saw as missing.
     """
     import pandas as pd
+    from sklearn.metrics import roc_auc_score
+
+    rows = pd.read_parquet(context.data.train, columns=[*CATEGORIES, *NUMBERS, TARGET])
+    model = untrained(context)
+    model.fit(rows.drop(columns=TARGET), rows[TARGET])
+
+    trees = model["trees"]
+    for step in range(0, len(trees.train_score_), LOG_EVERY):
+        context.log_metric("train_log_loss", -float(trees.train_score_[step]), step=step)
+    # Beside the AUC of the holdout this shows how far the model knows its own months by heart.
+    fitted = model.predict_proba(rows)[:, 1]
+    context.log_metric("train_roc_auc", float(roc_auc_score(rows[TARGET], fitted)))
+    return model
+
+
+def untrained(context: Any) -> Pipeline:
+    """The model before it has seen a row."""
     from sklearn.compose import ColumnTransformer
     from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.metrics import roc_auc_score
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import OrdinalEncoder
 
-    rows = pd.read_parquet(context.data.train, columns=[*CATEGORIES, *NUMBERS, TARGET])
     unseen_is_missing = OrdinalEncoder(
         handle_unknown="use_encoded_value", unknown_value=float("nan"), encoded_missing_value=float("nan")
     )
@@ -65,12 +80,4 @@ def train(context: Any) -> Pipeline:
             **context.params,
         }
     )
-    model = Pipeline([("columns", columns), ("trees", trees)])
-    model.fit(rows.drop(columns=TARGET), rows[TARGET])
-
-    for step in range(0, len(trees.train_score_), LOG_EVERY):
-        context.log_metric("train_log_loss", -float(trees.train_score_[step]), step=step)
-    # Beside the AUC of the holdout this shows how far the model knows its own months by heart.
-    fitted = model.predict_proba(rows)[:, 1]
-    context.log_metric("train_roc_auc", float(roc_auc_score(rows[TARGET], fitted)))
-    return model
+    return Pipeline([("columns", columns), ("trees", trees)])

@@ -25,6 +25,8 @@ WHOLE: dict[str, dict[str, Any]] = {"full": FULL} | {
     name: yaml.safe_load((ROOT / f"tests/specs/workflows/dags/{name}.yaml").read_text(encoding="utf-8"))
     for name in ("workflow", "every")
 }
+CLOUDS = ("aws", "aws_batch", "gcp", "azure", "kubernetes", "kubernetes_bucket")
+WHOLE |= {name: yaml.safe_load((ROOT / f"tests/specs/good/{name}.yaml").read_text(encoding="utf-8")) for name in CLOUDS}
 WATCHED: dict[str, Any] = yaml.safe_load((ROOT / "tests/specs/good/watched.yaml").read_text(encoding="utf-8"))
 WHOLE["watched"] = WATCHED | {"start": "2013-07-01", "end": "2014-01-01"}
 """Files that hold every key of the language, by name."""
@@ -226,7 +228,7 @@ def leaves() -> Iterator[tuple[str, Path_]]:
 
 
 def _whole_model(name: str) -> type[Section]:
-    return Spec if name in ("full", "watched") else Workflow
+    return Spec if name in ("full", "watched", *CLOUDS) else Workflow
 
 
 def identified(cases: Iterator[tuple[str, Path_]]) -> list[Any]:
@@ -285,6 +287,8 @@ def _anything(path: Path_, name: str) -> bool:
 @pytest.mark.parametrize(("name", "path"), identified(leaves()))
 def test_a_value_of_the_wrong_type_is_told_at_its_line(name: str, path: Path_, tmp_path: Path) -> None:
     mapping = model_at(path, WHOLE[name]) is not None or path[-1] in ("links", "when", "performance", "steps")
+    field = field_at(path, WHOLE[name])
+    mapping = mapping or (field is not None and "dict[str, str]" in repr(field.annotation))
     wrong: list[Any] = [{"odd": "mapping"}, [[["odd"]]]]
     if path[-1] == "for_each":
         wrong = [5, [[["odd"]]]]

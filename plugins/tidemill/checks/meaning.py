@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from tidemill.checks import monitoring, timing
+from tidemill.checks import monitoring, platform, timing
 from tidemill.checks.common import bounds, metric_named, repeated
 from tidemill.spec.document import Path
 from tidemill.spec.errors import SpecError
@@ -123,4 +123,11 @@ def _leads_somewhere(address: str) -> bool:
     return bool(parts.path if parts.scheme == "mailto" else parts.hostname)
 
 
-_CHECKS: tuple[Check, ...] = (_evaluate, _gates, monitoring.score, monitoring.monitor, monitoring.retrain)
+_CHECKS: tuple[Check, ...] = (
+    platform.check,
+    _evaluate,
+    _gates,
+    monitoring.score,
+    monitoring.monitor,
+    monitoring.retrain,
+)

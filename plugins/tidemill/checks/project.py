@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tidemill.checks.code import PROJECT_PACKAGE, may_bind, tree_of
 from tidemill.project import Project
+from tidemill.spec.document import Path as Path_
 from tidemill.spec.errors import SpecError, printable, suggest
 from tidemill.spec.load import Sources
 from tidemill.spec.models import Spec, Workflow
@@ -18,7 +19,8 @@ def check(spec: Workflow, sources: Sources, project: Project) -> list[SpecError]
     """What the stages of a spec name and the project does not hold."""
     if not isinstance(spec, Spec):
         return []
-    return [*_source(spec, sources, project), *_code(spec, sources, project), *_expect(spec, sources, project)]
+    files = [*_expect(spec, sources, project), *_requirements(spec, sources, project)]
+    return [*_source(spec, sources, project), *_code(spec, sources, project), *files]
 
 
 def files_read(spec: Workflow, project: Project) -> list[Path]:
@@ -28,6 +30,8 @@ def files_read(spec: Workflow, project: Project) -> list[Path]:
     files = [_module_file(spec.train.code, project)] if spec.train else []
     if spec.data and spec.data.expect:
         files.append(project.path(spec.data.expect))
+    if spec.train and spec.train.requirements:
+        files.append(project.path(spec.train.requirements))
     return files
 
 
@@ -76,6 +80,21 @@ def _code(spec: Spec, sources: Sources, project: Project) -> Iterator[SpecError]
         yield sources.error(path, f"{name}{line} is not valid Python: {getattr(e, 'msg', e)}")
         return
     yield from _function(tree, function, module, sources)
+    if spec.train.resources.spot is not None and not _resumes(tree):
+        message = (
+            f'"{module}" never looks at context.checkpoint: an interrupted training would begin anew, and be paid again'
+        )
+        hint = "save to context.checkpoint and go on from what is there, or remove spot"
+        yield sources.error(("train", "resources", "spot"), message, hint, key=True)
+
+
+def _resumes(tree: ast.Module) -> bool:
+    """Whether anything in a module asks for a checkpoint, or hands its context on to somebody who may."""
+    return any(
+        (isinstance(node, ast.Attribute) and node.attr == "checkpoint")
+        or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PROJECT_PACKAGE)
+        for node in ast.walk(tree)
+    )
 
 
 def _function(tree: ast.Module, function: str, module: str, sources: Sources) -> Iterator[SpecError]:
@@ -100,12 +119,19 @@ def _takes_one(arguments: ast.arguments) -> bool:
 
 
 def _expect(spec: Spec, sources: Sources, project: Project) -> Iterator[SpecError]:
-    if spec.data is None or spec.data.expect is None:
-        return
-    if not project.holds(project.path(spec.data.expect)):
-        message = f'"{printable(spec.data.expect)[:80]}" leads out of the project'
-        yield sources.error(("data", "expect"), message, "paths start at the project's root")
-    elif not project.path(spec.data.expect).is_file():
-        yield sources.error(
-            ("data", "expect"), f'there is no file "{spec.data.expect}"', "paths start at the project's root"
-        )
+    if spec.data is not None and spec.data.expect is not None:
+        yield from _file(spec.data.expect, ("data", "expect"), sources, project)
+
+
+def _requirements(spec: Spec, sources: Sources, project: Project) -> Iterator[SpecError]:
+    if spec.train is not None and spec.train.requirements is not None:
+        yield from _file(spec.train.requirements, ("train", "requirements"), sources, project)
+
+
+def _file(name: str, path: Path_, sources: Sources, project: Project) -> Iterator[SpecError]:
+    """A file of the project must be there, and in it."""
+    hint = "paths start at the project's root"
+    if not project.holds(project.path(name)):
+        yield sources.error(path, f'"{printable(name)[:80]}" leads out of the project', hint)
+    elif not project.path(name).is_file():
+        yield sources.error(path, f'there is no file "{name}"', hint)

@@ -13,26 +13,12 @@ _KEYS: dict[tuple[str, ...], str] = {
     ("deploy",): "deployment",
     ("budget",): "budgets",
     ("search",): "hyperparameter search",
-    ("platform", "region"): "platforms with regions",
-    ("platform", "connection"): "platforms with credentials",
-    ("platform", "role"): "platforms with credentials",
-    ("platform", "bucket"): "platforms with buckets",
-    ("platform", "project"): "platforms with credentials",
-    ("platform", "namespace"): "platforms with namespaces",
-    ("train", "service"): "training on a cloud service",
-    ("train", "image"): "training in a container image",
     ("train", "budget"): "budgets",
     ("train", "search"): "hyperparameter search",
-    ("train", "requirements"): "an environment per pipeline",
-    ("train", "resources", "gpu"): "GPUs",
-    ("train", "resources", "machine"): "machine types",
-    ("train", "resources", "count"): "several machines",
-    ("train", "resources", "spot"): "spot machines",
 }
 _VALUES: dict[tuple[str, ...], set[str]] = {
-    ("platform", "provider"): {"aws", "gcp", "azure", "kubernetes"},
     ("data", "version"): {"delta", "object-store"},
-    ("train", "track"): {"wandb", "comet", "neptune", "sagemaker", "vertex", "azureml"},
+    ("train", "track"): {"wandb", "comet", "neptune"},
     ("promote", "registry"): {"sagemaker", "vertex", "azureml"},
 }
 

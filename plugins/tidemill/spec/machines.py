@@ -60,3 +60,6 @@ class Toleration(Section):
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
         default=None, description="The taint's effect; every effect without one."
     )
+
+
+Tolerations = list[Toleration]

@@ -10,13 +10,14 @@ from tidemill.spec.fields import Deferred, Price, Size, one_or_many
 from tidemill.spec.section import Section
 
 if TYPE_CHECKING:
-    from tidemill.spec.machines import Network, Spot, Toleration, Volume
+    from tidemill.spec.machines import Network, Spot, Tolerations, Volume
 
     Machines = str | list[str]
 else:
     Machines = one_or_many(Annotated[str, Field(min_length=1)])
-    Network, Spot, Toleration, Volume = (
-        Annotated[Any, Deferred("tidemill.spec.machines", name)] for name in ("Network", "Spot", "Toleration", "Volume")
+    Network, Spot, Tolerations, Volume = (
+        Annotated[Any, Deferred("tidemill.spec.machines", name)]
+        for name in ("Network", "Spot", "Tolerations", "Volume")
     )
 
 Provider = Literal["local", "aws", "gcp", "azure", "kubernetes"]
@@ -119,6 +120,6 @@ class Resources(Section):
     node_selector: dict[str, str] = Field(
         default_factory=dict, description="Labels of the nodes to run on (`kubernetes`)."
     )
-    tolerations: list[Toleration] = Field(
+    tolerations: Tolerations = Field(
         default_factory=list, description="Taints of nodes that are fine to run on (`kubernetes`)."
     )

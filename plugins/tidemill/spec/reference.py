@@ -12,6 +12,7 @@ from tidemill.spec import chapters
 from tidemill.spec.fields import Deferred
 from tidemill.spec.metrics import METRICS
 from tidemill.spec.models import Owner, Spec, Workflow
+from tidemill.spec.machines import Toleration
 from tidemill.spec.monitoring import QuietHours, Upstream
 from tidemill.spec.paths import model_at
 from tidemill.spec.section import Section, keys_of
@@ -32,6 +33,7 @@ _TITLES: dict[type[Section], str] = {
     Owner: "Owner",
     QuietHours: "Quiet hours",
     Upstream: "Upstream assets",
+    Toleration: "Tolerations",
     Timing: "Schedules",
     AssetExpression: "Assets",
     Watcher: "Watchers",
@@ -64,6 +66,7 @@ def reference() -> str:
         _metrics(),
         *_chapter(QuietHours),
         *_chapter(Upstream),
+        *_chapter(Toleration),
         *_chapter(Owner),
         *_chapter(Timing, chapters.SCHEDULES),
         *_chapter(AssetExpression, chapters.ASSETS),
