@@ -1,6 +1,5 @@
 """Google Cloud on loopback: Vertex AI's custom jobs and metadata, Cloud Monitoring and Cloud Storage, over REST.
 
-``no_capacity`` may hold ``quota`` beside machine types and ``spot``: then the project has no quota of machines left.
 ``POST /_emulator/delete`` with ``{"id": …}`` removes a job as somebody may do behind our back.
 """
 

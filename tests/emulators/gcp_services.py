@@ -181,8 +181,7 @@ class SignIn:
         Raises:
             Refused: they do not, or the account is gone (its name begins with ``deleted``).
         """
-        claim = form.get("assertion", "..").split(".")[1]
-        values = json.loads(base64.urlsafe_b64decode(claim + "=" * (-len(claim) % 4)) or b"{}")
+        values = _claim(form.get("assertion", ".."))
         if abs(values.get("iat", 0) - time.time()) > _SKEW:
             raise Refused(
                 400,
@@ -197,8 +196,21 @@ class SignIn:
         return {"access_token": token, "expires_in": 3600, "token_type": "Bearer"}
 
     def knows(self, authorization: str) -> bool:
-        """Whether a call may pass: it is not signed at all, or by a token given here."""
-        return not authorization or authorization.removeprefix("Bearer ") in self._tokens
+        """Whether a call may pass: it is not signed at all, or by a token given here, or by a claim that an account's
+        own key signed ("Service account authorization without OAuth" in [oauth])."""
+        token = authorization.removeprefix("Bearer ")
+        if not token or token in self._tokens:
+            return True
+        if token.count(".") != 2:
+            return False
+        values = _claim(token)
+        return abs(values.get("iat", 0) - time.time()) <= _SKEW and not str(values.get("iss")).startswith("deleted")
+
+
+def _claim(token: str) -> dict[str, Any]:
+    part = token.split(".")[1]
+    values: dict[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) or b"{}")
+    return values
 
 
 def _parsed(kind: Any, body: bytes) -> Any:

@@ -79,7 +79,7 @@ class Vertex:
         job = _read(body)
         _check(job)
         faults = self._misbehaviour.faults
-        if "quota" in faults.no_capacity:
+        if job.job_spec.worker_pool_specs[0].machine_spec.machine_type in faults.no_quota:
             metrics = "aiplatform.googleapis.com/custom_model_training_cpus"
             raise Refused(429, "RESOURCE_EXHAUSTED", f"The following quota metrics exceed quota limits: {metrics}")
         job.name = f"{parent}/customJobs/{random.randrange(10**18, 10**19)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,9 @@ SECONDS: Final = 60.0
 """How long one answer is waited for."""
 RETRY_SECONDS: Final = 45.0
 """For how long a call that was throttled, or failed inside the service, is tried again."""
+
+# A quota of machines that is used up has the code of too many calls; asking again does not help it.
+_NO_MACHINES: Final = "quota metrics exceed"
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,6 @@ def retry(seconds: float = RETRY_SECONDS, *, throttled: bool = True) -> Retry:
     ``throttled=False`` leaves a throttled call to the caller.
     """
     from google.api_core import exceptions
-    from google.api_core.retry import Retry
     from requests import exceptions as http
 
     transient: tuple[type[Exception], ...] = (
@@ -86,9 +89,24 @@ def retry(seconds: float = RETRY_SECONDS, *, throttled: bool = True) -> Retry:
     )
 
     def again(error: BaseException) -> bool:
-        # A quota of machines is answered with the same code as too many calls; asking again does not help it.
         if isinstance(error, exceptions.TooManyRequests):
-            return throttled and "quota metrics exceed" not in str(error)
+            return throttled and _NO_MACHINES not in str(error)
         return isinstance(error, transient)
+
+    return _retry(again, seconds)
+
+
+def retry_refused() -> Retry:
+    """How calls are repeated that may be acted upon only once: when the service said that there were too many."""
+    from google.api_core.exceptions import TooManyRequests
+
+    def again(error: BaseException) -> bool:
+        return isinstance(error, TooManyRequests) and _NO_MACHINES not in str(error)
+
+    return _retry(again, RETRY_SECONDS)
+
+
+def _retry(again: Callable[[BaseException], bool], seconds: float) -> Retry:
+    from google.api_core.retry import Retry
 
     return Retry(predicate=again, initial=0.5, maximum=8.0, multiplier=2.0, timeout=seconds)

@@ -67,8 +67,8 @@ def _answered(code: int, message: str, account: Account, call: Call) -> Platform
     words = _short(message)
     if code == 401:
         return PlatformError(
-            f"{call.action}: Google Cloud refused the credentials of the connection {account.connection!r} (expired or "
-            f"revoked?); renew them: {words}",
+            f"{call.action}: Google Cloud refused the credentials of the connection {account.connection!r} (expired, "
+            f"revoked, or is this machine's clock wrong?); renew them: {words}",
             fault="user",
         )
     if code == 429 or (code == 403 and "rateLimitExceeded" in message):

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from tidemill.platforms import packing
 from tidemill.platforms.delivered import collect
-from tidemill.platforms.gcp.account import SECONDS, Account, open_account, retry
+from tidemill.platforms.gcp.account import SECONDS, Account, open_account, retry, retry_refused
 from tidemill.platforms.gcp.body import custom_job
 from tidemill.platforms.gcp.errors import Call, told, translate
 from tidemill.platforms.gcp.status import ENDED, status
@@ -81,7 +81,9 @@ class VertexJobs:
             return found
         call = Call(f"submit job {job.name} to Vertex AI", "aiplatform.customJobs.create", _ROLE)
         try:
-            made = self._client.create_custom_job(parent=self.account.location, custom_job=body, timeout=SECONDS)
+            made = self._client.create_custom_job(
+                parent=self.account.location, custom_job=body, retry=retry_refused(), timeout=SECONDS
+            )
         except Exception as error:
             refused = translate(error, self.account, call)
             if refused is None:
