@@ -21,7 +21,7 @@ class BadFilter(Exception):
 
 
 def parse(text: str) -> Matches:
-    """A filter over ``CustomJob`` messages. Raises BadFilter."""
+    """A filter over what has ``labels``, ``display_name``, ``state`` and ``create_time``. Raises BadFilter."""
     tokens = []
     at = 0
     while text[at:].strip():
@@ -94,7 +94,7 @@ def _comparison(field: str, op: str, value: str) -> Matches:
 
 def _text(name: str, op: str, value: str) -> Matches:
     def of(job: Any) -> str:
-        return job.state.name if name == "state" else str(job.display_name)
+        return str(getattr(job, name))
 
     if op == ":":
         pattern = re.compile(".*".join(re.escape(part) for part in value.split("*")))

@@ -119,16 +119,19 @@ def test_half_an_answer_makes_no_second_job(jobs: VertexJobs) -> None:
     assert [found["id"] for found in gcp.held("half")] == [ref.id]
 
 
-def test_with_late_lists_the_job_of_a_lost_answer_may_be_missed_and_the_first_one_wins(jobs: VertexJobs) -> None:
+def test_with_late_lists_the_job_of_a_lost_answer_may_be_missed_and_the_first_one_wins(
+    jobs: VertexJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The window that docs/platforms/gcp.md states: the service refuses no duplicate."""
     job = gcp.job("window")
-    gcp.emulation().set_faults(noop=True, lose={"CreateCustomJob": 1}, listing_delay=5.0)
+    gcp.emulation().set_faults(noop=True, lose={"CreateCustomJob": 1}, listing_delay=2.0)
+    monkeypatch.setattr("tidemill.platforms.gcp.jobs._SEARCHES", (0.0, 0.1))
     with pytest.raises(PlatformError) as error:
         jobs.submit(job)
     assert error.value.fault == "system"
     gcp.emulation().set_faults(noop=True)
     jobs.submit(job)
-    time.sleep(1.5)
+    time.sleep(2.0)
     first, second = (found["id"] for found in gcp.held("window"))
     found = jobs.find(job)
     assert found is not None
@@ -188,6 +191,32 @@ def test_one_poll_for_many_jobs(jobs: VertexJobs, ended: bool) -> None:
     assert made <= 6
     for ref in [] if ended else refs:
         jobs.stop(ref)
+
+
+@pytest.mark.slow
+def test_a_thousand_jobs_cost_two_in_a_hundred_of_a_call_each(jobs: VertexJobs) -> None:
+    gcp.emulation().set_faults(noop=True, start_delay=60.0)
+    refs = [jobs.submit(gcp.job(f"thousand-{n}")) for n in range(1000)]
+    for _ in range(2):
+        before = sum(gcp.emulation().report()["calls"].values())
+        assert {status.state for status in jobs.poll(refs).values()} == {"queued"}
+        assert sum(gcp.emulation().report()["calls"].values()) - before <= 20
+    for ref in refs:
+        jobs.stop(ref)
+    # All of them ended at once, and nobody was told: the worst case.
+    time.sleep(1.0)
+    before = sum(gcp.emulation().report()["calls"].values())
+    found = jobs.poll(refs)
+    assert {found[ref.id].state for ref in refs} == {"stopped"}
+    assert sum(gcp.emulation().report()["calls"].values()) - before <= 20
+
+
+@pytest.mark.slow
+def test_a_hundred_lost_answers_make_no_second_job(jobs: VertexJobs) -> None:
+    for n in range(100):
+        gcp.emulation().set_faults(noop=True, lose={"CreateCustomJob": 1})
+        jobs.submit(gcp.job(f"lost-answer-{n}"))
+    assert max(len(gcp.held(f"lost-answer-{n}")) for n in range(100)) == 1
 
 
 def test_a_throttled_poll_is_left_to_the_caller_and_a_throttled_submit_is_tried_again(jobs: VertexJobs) -> None:

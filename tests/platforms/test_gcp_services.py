@@ -108,16 +108,22 @@ def test_a_training_is_a_run_of_an_experiment(tracking: VertexExperiments) -> No
     assert run["labels"] == {"team": "fraud---risk"}
 
 
-def test_googles_own_sdk_reads_the_run(tracking: VertexExperiments, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The values are where ``aiplatform.ExperimentRun.get_params`` looks for them."""
-    from google.cloud.aiplatform.metadata import constants
+@pytest.mark.slow
+def test_googles_own_sdk_reads_the_run(tracking: VertexExperiments) -> None:
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import aiplatform
 
     tracking.log(training(name="tm-sdk"))
-    found = next(v for k, v in gcp.emulation().report()["contexts"].items() if k.endswith("-tm-sdk"))
-    assert constants._PARAM_KEY in found["metadata"]
-    assert constants._METRIC_KEY in found["metadata"]
-    assert found["schemaTitle"] == constants.SYSTEM_EXPERIMENT_RUN
-    assert found["schemaVersion"] == constants.SCHEMA_VERSIONS[constants.SYSTEM_EXPERIMENT_RUN]
+    aiplatform.init(
+        project="acme-ml",
+        location="europe-west4",
+        credentials=AnonymousCredentials(),
+        api_endpoint=gcp.emulation().url,
+        api_transport="rest",
+    )
+    run = aiplatform.ExperimentRun("tm-sdk", experiment="flight-delays")
+    assert run.get_params()["depth"] == 3
+    assert run.get_metrics() == {"roc_auc": 0.7}
 
 
 def test_an_answer_that_is_lost_makes_no_second_run(tracking: VertexExperiments) -> None:
