@@ -290,6 +290,7 @@ class World:
         flights.mkdir()
         (flights / "train.py").write_text("def train(context): ...\n")
         (flights / "expectations.yaml").write_text("expectations:\n- {type: expect_column_to_exist, column: id}\n")
+        (root / "requirements.txt").write_text("polars\n")
         (root / "include" / "train.py").write_text("def train(context): ...\n")
         (self.dags / "defaults.yaml").write_text("owner: ops\nvars: {a: 1}\n")
         (self.dags / "templates" / "u.yaml").write_text("tidemill: 1\nparameters: {}\ndescription: used\n")

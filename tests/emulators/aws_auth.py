@@ -1,4 +1,4 @@
-"""Who calls: Signature Version 4 is computed again and compared. Source: "Create a signed AWS API request", IAM's guide.
+"""Who calls: Signature Version 4 is computed again and compared (IAM's guide, "Create a signed AWS API request").
 
 ``test`` with the secret ``test`` is the connection's user. A key that begins with ``ASIAEXPIRED`` has expired. The keys
 that the emulator gives to containers are known while it lives.

@@ -94,8 +94,8 @@ class Batch:
         if not _NAME.fullmatch(name):
             raise Refused("ClientException", f"Job definition name should match valid pattern: {_NAME.pattern}")
         containers = [body["containerProperties"]] if "containerProperties" in body else []
-        for node in body.get("nodeProperties", {}).get("nodeRangeProperties", []):
-            containers.append(node.get("container", {}))
+        nodes = body.get("nodeProperties", {}).get("nodeRangeProperties", [])
+        containers += [node.get("container", {}) for node in nodes]
         if not containers:
             raise Refused("ClientException", "Container properties should not be empty")
         for container in containers:

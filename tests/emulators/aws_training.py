@@ -300,7 +300,6 @@ class Training:
             failure = base / "output" / "failure"
             if failure.is_file():
                 text = text or failure.read_text(errors="replace")[:1024]
-        # "See job logs" stands where the algorithm wrote nothing.
         self.become(
             "Failed", "Failed", f"AlgorithmError: {text or 'See job logs for more information'}, exit code: {code}"
         )

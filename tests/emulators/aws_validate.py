@@ -1,5 +1,5 @@
-"""Bodies against the SDK's own model, as the service would check them: botocore's validator for names, types and what is
-required, and beside it what botocore leaves to the service (lengths, patterns, enumerations)."""
+"""Bodies against the SDK's own model, as the service would check them: botocore's validator for names, types and what
+is required, and beside it what botocore leaves to the service (lengths, patterns, enumerations)."""
 
 from __future__ import annotations
 

@@ -332,7 +332,7 @@ class Azure(Emulator):
         return _json({"Id": name, "Status": {"StatusCode": 0}})
 
     def _version(self, held: dict[str, dict[str, Any]], rest: str, request: Request) -> Response:
-        _, kind, name, _, version = (rest.split("/") + ["", ""])[:5]
+        _, kind, name, _, version = [*rest.split("/"), "", ""][:5]
         key = f"{name}/{version}"
         if request.method == "PUT":
             body = request.get_json()

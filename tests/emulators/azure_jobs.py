@@ -113,7 +113,7 @@ class Runner:
             if run.properties["jobType"] == "Pipeline":
                 return self._pipeline(run)
             self._command(run)
-        except Exception as e:  # the emulator's own mistake: the test should see it
+        except Exception as e:  # noqa: BLE001  the emulator's own mistake: the test should see it
             self._end(run, "Failed", "ServiceError", f"emulator: {type(e).__name__}: {e}")
         return None
 
@@ -152,7 +152,7 @@ class Runner:
             return self._end(run, "Completed")
 
     def _queued(self, run: Run) -> bool:
-        """Wait for machines: whether the job was cancelled meanwhile. A cluster that gets none keeps its jobs queued."""
+        """Wait for machines: whether the job was cancelled meanwhile. A cluster without any keeps its jobs queued."""
         faults = self.misbehaviour.faults
         end = time.monotonic() + faults.start_delay
         cluster = self.cluster(run.properties["computeId"])

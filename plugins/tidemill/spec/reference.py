@@ -12,9 +12,9 @@ from tidemill.spec import chapters
 from tidemill.spec.fields import Deferred
 from tidemill.spec.metrics import METRICS
 from tidemill.spec.models import Owner, Spec, Workflow
-from tidemill.spec.machines import Toleration
 from tidemill.spec.monitoring import QuietHours, Upstream
 from tidemill.spec.paths import model_at
+from tidemill.spec.platform import Toleration
 from tidemill.spec.section import Section, keys_of
 from tidemill.spec.steps import (
     Callback,

@@ -188,14 +188,15 @@ def linked() -> Iterator[Attack]:
 
 
 SPECS = HERE.parent
+WHOLE = ("good/full.yaml", "good/aws.yaml", "good/kubernetes.yaml", "workflows/dags/workflow.yaml")
 
 
 def fields() -> Iterator[Attack]:
-    """The escape in every value of the two specs that have every key of the language, and in every one of their keys'
+    """The escape in every value of the specs that have every key of the language, and in every one of their keys'
     places for text."""
     import yaml
 
-    for name in ("good/full.yaml", "workflows/dags/workflow.yaml"):
+    for name in WHOLE:
         value = read((SPECS / name).read_bytes(), name).value
         for path in leaves(value):
             if path == ("tidemill",):
@@ -262,7 +263,7 @@ class World:
         for file in (HERE / "include").iterdir():
             if file.is_file():
                 shutil.copy(file, self.project.root / "include" / file.name)
-        for name in ("good/full.yaml", "workflows/dags/workflow.yaml"):
+        for name in WHOLE:
             verdict = self.judge((SPECS / name).read_bytes())
             assert verdict.plans, SpecErrors(verdict.errors).render()
 
