@@ -101,7 +101,7 @@ class Workspace:
 
         with translated(f"workspace {self.name}", self.connection, "azureml"):
             found = self.client.workspaces.get(self.group, self.name)
-            plain = PipelineClient(found.discovery_url, policies=[RetryPolicy(**TIMEOUTS)])
+            plain: Any = PipelineClient(found.discovery_url, policies=[RetryPolicy(**TIMEOUTS)])
             answer = plain.send_request(_request("GET", found.discovery_url))
             answer.raise_for_status()
             base = str(answer.json()["api"]).rstrip("/")

@@ -60,6 +60,8 @@ def told(error: Any, doing: str, connection: str, service: str) -> PlatformError
         )
     if status == 429 or code in {"ServerBusy", "TooManyRequests"}:
         return PlatformError(f"{doing}: Azure asks for fewer calls: {message}", throttled=True)
+    if code == "BlobNotFound":
+        return PlatformError(f"{doing}: there is no such object")
     if isinstance(error, HttpResponseError) and status is not None and 400 <= status < 500 and status != 408:
         fault: Any = "capacity" if is_capacity(f"{code} {message}") else "user"
         return PlatformError(f"{doing}: {message}", fault=fault)
@@ -68,6 +70,7 @@ def told(error: Any, doing: str, connection: str, service: str) -> PlatformError
     return PlatformError(f"{doing}: no answer from Azure: {message}")
 
 
+_NOISE: Final = ("RequestId:", "Time:", "ErrorCode:", "Content:", "<")
 _UNSIGNED: Final = frozenset({"AuthenticationFailed", "InvalidAuthenticationInfo", "InvalidAuthenticationToken"})
 
 
@@ -86,6 +89,6 @@ def _said(error: Any) -> str:
     detail = getattr(error, "error", None)
     message = str(getattr(detail, "message", "") or getattr(error, "message", "") or error)
     # Storage adds the request's id and time in lines of their own.
-    first = " ".join(line for line in message.splitlines() if not line.startswith(("RequestId:", "Time:", "Content:")))
+    first = " ".join(line.strip() for line in message.splitlines() if not line.startswith(_NOISE))
     code = code_of(error)
     return f"{code}: {first}"[:600] if code and code not in first else first[:600]

@@ -6,10 +6,12 @@ stand is asked of the workspace's run history, a hundred of them in a call.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +19,7 @@ from typing import Any, Final
 from tidemill.platforms.azure.account import Workspace, open_workspace
 from tidemill.platforms.azure.errors import code_of, is_capacity, translated
 from tidemill.platforms.azure.storage import Blobs, open_storage
+from tidemill.platforms.delivered import collect
 from tidemill.platforms.packing import folder_command
 from tidemill.platforms.ports import (
     Connections,
@@ -52,7 +55,6 @@ MOST_TAGS: Final = 50
 """Of a run; "Service limits in Azure Machine Learning", read in November 2026."""
 _OWN: Final = ("tidemill-job", "tidemill-installation")
 _EXIT: Final = re.compile(r"(?:status|exit) code:? (-?\d+)", re.I)
-_RESULT: Final = ".tidemill/result.json"
 _FEW: Final = 3
 _NO_WORKSPACE: Final = frozenset(
     {"ResourceNotFound", "ResourceGroupNotFound", "SubscriptionNotFound", "InvalidSubscriptionId"}
@@ -117,7 +119,20 @@ class AzureMlJobs:
                 for ref in missing:
                     if (job := self._get(ref.name)) is not None:
                         found[ref.id] = JobStatus(STATES.get(str(job.properties.status), "running"))
+            stopped = [ref for ref in refs if ref.id in found and found[ref.id].state == "stopped"]
+            if len(stopped) <= _FEW:
+                for ref in stopped:
+                    found[ref.id] = self._stopped(ref, found[ref.id])
         return found
+
+    def _stopped(self, ref: JobRef, status: JobStatus) -> JobStatus:
+        """A job that has used up its time is cancelled by the service, without a word of why."""
+        job = self._get(ref.name)
+        limit = getattr(getattr(job and job.properties, "limits", None), "timeout", None)
+        if limit is None or status.seconds is None or status.seconds < limit.total_seconds():
+            return status
+        reason = f"it did not end within {limit.total_seconds():g} s (train.timeout)"
+        return replace(status, state="failed", fault="user", reason=reason)
 
     def stop(self, ref: JobRef) -> None:
         """See the port."""
@@ -138,7 +153,7 @@ class AzureMlJobs:
 
     def collect(self, job: RemoteJob, ref: JobRef, folder: Path) -> None:
         """See the port."""
-        self.storage.fetch(job.output, folder, _RESULT)
+        collect(self.storage, job.output, folder)
 
     def links(self, ref: JobRef) -> JobLinks:
         """See the port. The studio's page of a job holds its log, which has no address of its own."""
@@ -195,10 +210,9 @@ def register_image(workspace: Workspace, image: str) -> str:
     properties = models.EnvironmentVersionProperties(image=image, os_type="Linux", tags={"tidemill-image": image[:256]})
     body = models.EnvironmentVersion(properties=properties)
     environments = workspace.client.environment_versions
-    try:
+    # A version never changes, and this one's name says what it holds.
+    with contextlib.suppress(ResourceExistsError):
         environments.create_or_update(workspace.group, workspace.name, name, "1", body)
-    except ResourceExistsError:
-        pass  # a version never changes, and this one's name says what it holds
     return f"{workspace.scope}/environments/{name}/versions/1"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -136,28 +135,6 @@ class Blobs:
             ids = [str(blob.version_id) for blob in found if blob.name == at.key and blob.version_id]
         return sorted(ids, reverse=True)  # they are instants
 
-    def fetch(self, uri: str, folder: Path, result: str) -> None:
-        """Fetch the objects below an address into ``folder/output``, and the one named ``result`` to
-        ``folder/output.result.json``; whatever was there before is gone.
-
-        Raises:
-            PlatformError: not allowed, no answer, an answer cut short.
-        """
-        output, record = folder / "output", folder / "output.result.json"
-        shutil.rmtree(output, ignore_errors=True)
-        record.unlink(missing_ok=True)
-        output.mkdir(parents=True)
-        base = f"{uri.rstrip('/')}/"
-        for stored in self.list(uri):
-            name = stored.uri.removeprefix(base)
-            if name == result:
-                self.get(stored.uri, record)
-            elif not name.startswith(".tidemill/"):
-                target = output / name
-                if not target.resolve().is_relative_to(output.resolve()):
-                    raise PlatformError(f"{stored.uri} would be written outside of {output}", fault="user")
-                self.get(stored.uri, target)
-
     def _blob(self, uri: str) -> Any:
         at = address_of(uri)
         return self._container(at).get_blob_client(at.key)
@@ -199,7 +176,7 @@ def _retries() -> Any:
     from azure.storage.blob import ExponentialRetry
 
     # The default waits 15 s before the first repetition.
-    return ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=5)
+    return ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=5, random_jitter_range=1)
 
 
 def _is(blob: Any, digest: str, size: int) -> bool:
