@@ -43,7 +43,7 @@ class Aws:
         self.platform = platform
         self.connection = connection_id(platform)
         self._connections = connections
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[tuple[str, int], Any] = {}
 
     @cached_property
     def region(self) -> str:
@@ -61,29 +61,31 @@ class Aws:
             )
         return str(found)
 
-    def client(self, service: str) -> Any:
-        """The boto3 client of a service.
+    def client(self, service: str, attempts: int = _ATTEMPTS) -> Any:
+        """The boto3 client of a service, which sends a call that often at most before it gives up.
 
         Raises:
             PlatformError: there is no such connection, or no region.
         """
-        if service not in self._clients:
+        key = (service, attempts)
+        if key not in self._clients:
             from botocore.config import Config
 
             config = Config(
                 connect_timeout=_CONNECT_SECONDS,
                 read_timeout=_READ_SECONDS,
-                retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+                retries={"mode": "standard", "total_max_attempts": attempts},
                 max_pool_connections=20,
             ).merge(Config(**self._extra.get("config_kwargs", {})))
-            self._clients[service] = self._session.client(
+            self._clients[key] = self._session.client(
                 service,
                 region_name=self.region,
                 endpoint_url=self._endpoint(service),
                 verify=self._extra.get("verify"),
                 config=config,
             )
-        return self._clients[service]
+            self._clients[key].meta.events.register("before-parse", _refuse_half)
+        return self._clients[key]
 
     @cached_property
     def _session(self) -> Any:
@@ -98,6 +100,19 @@ class Aws:
         own = self._extra.get("service_config", {}).get(service, {})
         endpoint = own.get("endpoint_url", self._extra.get("endpoint_url"))
         return str(endpoint) if endpoint else None
+
+
+def _refuse_half(operation_model: Any, response_dict: Mapping[str, Any], **_: Any) -> None:
+    """botocore takes an answer that was cut short for whole (it switches urllib3's check off), and one in JSON for an
+    empty one: every job would be gone."""
+    body, promised = response_dict["body"], response_dict["headers"].get("content-length", "")
+    # What is streamed is checked while it is read; an answer to HEAD has no body.
+    if operation_model.http["method"] == "HEAD" or not isinstance(body, bytes) or not promised.isdigit():
+        return
+    if len(body) < int(promised):
+        from botocore.exceptions import IncompleteReadError
+
+        raise IncompleteReadError(actual_bytes=len(body), expected_bytes=int(promised))
 
 
 def console(region: str) -> str:

@@ -34,16 +34,22 @@ class SageMakerJobs:
         """Have SageMaker take the job; one of its name that is ours is returned instead. See ``RemoteJobs``."""
         body = training_request(job)
         client = self._aws.client("sagemaker")
-        with answering(self._aws, "sagemaker:CreateTrainingJob"):
-            check(client, "CreateTrainingJob", body)
-            try:
-                return self._ref(job.name, client.create_training_job(**body)["TrainingJobArn"])
-            except client.exceptions.ClientError as e:
-                # SageMaker answers a name that exists with ResourceInUse, whoever made it, and whether we asked before
-                # and never heard the answer.
-                if code_of(e) != "ResourceInUse":
-                    _raise_for_want_of(job, e)
-                    raise
+        check(client, "CreateTrainingJob", body)
+        try:
+            with answering(self._aws, "sagemaker:CreateTrainingJob"):
+                try:
+                    return self._ref(job.name, client.create_training_job(**body)["TrainingJobArn"])
+                except client.exceptions.ClientError as e:
+                    # The name exists, whoever made the job; it may be ours, of a call whose answer was lost.
+                    taken = code_of(e) == "ResourceInUse"
+                    if not taken:
+                        _raise_for_want_of(job, e)
+                        raise
+        except PlatformError as error:
+            found = self.find(job) if error.fault == "system" and not error.throttled else None
+            if found is None:
+                raise
+            return found
         found = self.find(job)
         if found is None:
             raise PlatformError(f"SageMaker says that the job {job.name} exists and then does not find it; try again")

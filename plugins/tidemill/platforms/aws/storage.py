@@ -110,6 +110,8 @@ class S3Storage:
                 actual = client.head_bucket(Bucket=bucket).get("BucketRegion")
             except client.exceptions.ClientError as e:
                 if code_of(e) not in _MISSING:
+                    # An answer to HEAD has no words; this one is refused for the same reason, and says it.
+                    client.list_objects_v2(Bucket=bucket, MaxKeys=1)
                     raise
                 raise PlatformError(
                     f"there is no bucket {bucket!r}; make it in {region}, or correct platform.bucket", fault="user"

@@ -7,7 +7,6 @@ what a list does not show, as far as two calls for each hundred jobs allow. What
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -86,7 +85,8 @@ class TrainingPoll:
     def _entries(self, waiting: Mapping[str, JobRef]) -> Iterator[Described]:
         """The list's entries: of all jobs the first time, of those that changed from then on."""
         query: dict[str, Any] = {"MaxResults": _PAGE, "SortBy": "CreationTime", "SortOrder": "Descending"}
-        common = os.path.commonprefix([ref.name for ref in waiting.values()])
+        # The first and the last in order differ where any two do.
+        common = _common(min(ref.name for ref in waiting.values()), max(ref.name for ref in waiting.values()))
         if common:
             query["NameContains"] = common
         since = self._changed
@@ -127,6 +127,14 @@ class TrainingPoll:
             self._going.pop(key, None)
         else:
             self._going[key] = status
+
+
+def _common(first: str, last: str) -> str:
+    """What two names begin with alike."""
+    for at, (one, other) in enumerate(zip(first, last, strict=False)):
+        if one != other:
+            return first[:at]
+    return first[: len(last)]
 
 
 def status_of(described: Described) -> JobStatus:

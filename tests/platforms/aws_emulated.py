@@ -1,0 +1,41 @@
+"""What the tests of AWS share: a platform, and its ports over the wire."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+
+from tests.emulators import Emulation
+from tests.platforms import clouds
+from tidemill.platforms.cloud import Cloud
+
+PLATFORM: Final[dict[str, Any]] = {
+    "provider": "aws",
+    "region": "eu-west-1",
+    "bucket": "s3://acme-ml",
+    "role": "arn:aws:iam::123456789012:role/ml-training",
+    "queue": "training",
+    "spot_queue": "training-spot",
+    "tags": {"team": "ml"},
+}
+MACHINE: Final = "ml.m5.large"
+
+
+def opened(patch: pytest.MonkeyPatch, emulation: Emulation, service: str, **changes: Any) -> Cloud:
+    """The ports of the platform, with changes to its section."""
+    platform = clouds.platform_of({**PLATFORM, **changes})
+    return Cloud(platform, service, clouds.connections(patch, emulation))
+
+
+def client(emulation: Emulation, service: str, region: str = "eu-west-1") -> Any:
+    """A client of somebody else, beside the product's."""
+    import boto3
+
+    return boto3.client(
+        service,
+        region_name=region,
+        endpoint_url=emulation.url,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
