@@ -54,7 +54,7 @@ compose-env: ## write .env with fresh secrets for docker-compose.yaml
 	@scripts/compose-env.sh
 
 clean: stop ## remove the demonstration's state and all caches; .venv stays
-	rm -rf .tidemill include/flights/departures.parquet .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf .tidemill include/flights/*.parquet include/diamonds/*.parquet .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
 	find . -path "./.venv*" -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
 
 distclean: clean ## clean, and remove the environments

