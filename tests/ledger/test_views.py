@@ -62,6 +62,12 @@ def test_a_promotion_is_in_force_from_its_as_of_inclusive() -> None:
     assert champion(entries) is entries[1]
 
 
+def test_the_champion_before_a_certain_one() -> None:
+    entries = ledger_of(promoted(3, 1), promoted(5, 2), promoted(7, 3))
+    assert [version(previous_champion(entries, of=v)) for v in ("1", "2", "3", "4")] == [None, 1, 2, None]
+    assert previous_champion(entries, day(6), of="3") is None
+
+
 def test_what_was_not_promoted_does_not_reign() -> None:
     entries = ledger_of(
         promoted(3, 1), promoted(4, 2, "refused"), promoted(5, 3, "superseded"), ("run", 6, {"version": 4})

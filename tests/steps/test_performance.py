@@ -497,6 +497,21 @@ class TestLog:
         assert now is not None
         assert before == pytest.approx(1 - now, abs=0.02)
 
+    def test_the_previous_champion_is_that_before_the_judged_one_though_it_came_within_the_window(
+        self, world: Worlds
+    ) -> None:
+        source = two_months()
+        world.rows(source)
+        world.labels(labels_of(source))
+        world.promote("2", day(2))
+        world.promote("1", day(4))
+        world.score(day(4), day(5))  # by version 1; the judged window begins a week before that came into force
+        found = world.watch(compare_previous=True, logged=True, **LATE)
+        assert found.performance is not None
+        assert found.previous is not None
+        assert (found.performance.version, found.previous.version) == ("1", "2")
+        assert found.previous.rows == found.performance.rows == 230
+
     def test_that_of_another_model_of_the_pipeline_is_not_read(self, world: Worlds, project: Project) -> None:
         world.rows(rows(day(4), 30))
         world.promote("1", day(3))

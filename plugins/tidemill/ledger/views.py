@@ -46,13 +46,16 @@ def champion(entries: Iterable[Entry], at: datetime | None = None) -> Entry | No
     return reigns[-1] if reigns else None
 
 
-def previous_champion(entries: Iterable[Entry], at: datetime | None = None) -> Entry | None:
-    """The promotion that a rollback at `at` would go back to: the champion before `champion(entries, at)`.
+def previous_champion(entries: Iterable[Entry], at: datetime | None = None, *, of: str | None = None) -> Entry | None:
+    """The promotion that a rollback at `at` would go back to: the champion before `champion(entries, at)`; or the one
+    before the version `of`, if that has been champion by then.
 
     A version that was rolled back from is not offered again: after promotions of 1, 2, 3 and a rollback to 2
     it is 1.
     """
     reigns = _reigns(entries, at)
+    while of is not None and reigns and _version(reigns[-1]) != of:
+        reigns.pop()
     return reigns[-2] if len(reigns) > 1 else None
 
 

@@ -265,7 +265,9 @@ def _previous(
 ) -> MonitorReport:
     """The champion before this one on the same rows: what the last promotion changed. It judges nothing, so a
     previous version that is gone is said and does not fail the run."""
-    before = previous_champion(entries, at=rows.start)
+    # What is judged by the log may have become champion after the start of a window that was moved back.
+    known = (previous_champion(entries, at=at, of=rows.version) for at in (rows.start, rows.end))
+    before = next((entry for entry in known if entry is not None), None)
     if before is None or str(before.body["version"]) == rows.version:
         return report
     version = str(before.body["version"])
