@@ -103,14 +103,18 @@ def queue_of(job: RemoteJob) -> str:
 
 def _container(job: RemoteJob, region: str) -> dict[str, Any]:
     resources = job.resources
+    # A job's own addresses are parameters of the command: all jobs of equal content share a definition.
+    marks = {f"s3://{name}": f"Ref::{name}" for name in (*_ADDRESSES, "checkpoint")}
+    code, data, told, output, checkpoint = marks
     command = packing.boot_command(
         platform="batch",
-        code="Ref::code",
-        data="Ref::data",
-        job="Ref::job",
-        output="Ref::output",
-        checkpoint=None if job.checkpoint is None else "Ref::checkpoint",
+        code=code,
+        data=data,
+        job=told,
+        output=output,
+        checkpoint=None if job.checkpoint is None else checkpoint,
     )
+    command = [marks.get(part, part) for part in command]
     needs = [
         {"type": "VCPU", "value": str(resources.cpu or _DEFAULT_CPU)},
         {"type": "MEMORY", "value": str(math.ceil((resources.memory or _DEFAULT_MEMORY) / 2**20))},
