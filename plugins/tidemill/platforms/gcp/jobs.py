@@ -100,7 +100,8 @@ class VertexJobs:
         installation = job.tags["tidemill-installation"]
         self._installation = installation
         listed = self._list(f'labels.tidemill-job="{job.name}" AND labels.tidemill-installation="{installation}"')
-        found = sorted(listed, key=_created)
+        ours = (found for found in listed if found.labels.get("tidemill-job") == job.name)
+        found = sorted(ours, key=_created)
         return self._ref(found[0]) if found else None
 
     def poll(self, refs: Sequence[JobRef]) -> Mapping[str, JobStatus]:
