@@ -193,6 +193,7 @@ def run(
     live: Annotated[bool, typer.Option(help="Use the project's own ledger and registry, not a trial copy.")] = False,
     approve: Annotated[bool, typer.Option("--approve", help="Say yes where a person is asked.")] = False,
     reject: Annotated[bool, typer.Option("--reject", help="Say no where a person is asked.")] = False,
+    emulate: Annotated[bool, typer.Option("--emulate", help="Train on a stand-in for the cloud, here.")] = False,
     row: Row = None,
     environment: Environment = None,
     as_json: Json = False,
@@ -200,13 +201,19 @@ def run(
     """Run a pipeline here and now, by Airflow's own in-process runner.
 
     It keeps its own ledger and registry under .tidemill/try, so trying things out promotes nothing;
-    --live uses the project's. Exits with 3 where a person's approval is needed and nobody can be asked.
+    --live uses the project's. --emulate trains on a stand-in for the pipeline's cloud. Exits with 3 where a
+    person's approval is needed and nobody can be asked.
     """
+    from contextlib import nullcontext
+
     from tidemill.cli import run as command
+    from tidemill.cli.emulate import emulated
     from tidemill.cli.validate import check_environment, plan_of, verdicts
 
     if approve and reject:
         raise UsageProblem("--approve and --reject exclude each other")
+    if emulate and live:
+        raise UsageProblem("--emulate and --live exclude each other: what is trained on a stand-in serves nobody")
     _choose(environment)
     if environment is not None:
         check_environment(environment, verdicts([file]))
@@ -219,7 +226,8 @@ def run(
     params = command.read_params(param or [], dag_plan)
     answer: command.Answer | None = "Approve" if approve else "Reject" if reject else None
     options = command.Options(as_of=as_of, live=live, answer=answer, params=params)
-    outcome = command.run(plan, dag_plan, path, place, options)
+    with emulated(plan) if emulate else nullcontext():
+        outcome = command.run(plan, dag_plan, path, place, options)
     _tell(plan, command.scratch_project(place.project, plan, live=live), outcome, as_json)
 
 
