@@ -70,7 +70,7 @@ def pack(root: Path, code: str) -> Package:
         if _PRIVATE in data and b"-----BEGIN" in data:
             raise _refused(f"{name} holds a private key, which would be stored with the code; keep it in a connection")
     _check_size({name: len(data) for name, data in files.items()})
-    content = _tar({**files, **_runtime()})
+    content = _tar({**files, **runtime_files()})
     handle, packed = tempfile.mkstemp(prefix="tidemill-code-", suffix=".tar.gz")
     with (
         open(handle, "wb") as file,
@@ -150,7 +150,8 @@ def _below(root: Path, folder: Path, seen: frozenset[str]) -> Iterator[tuple[str
             yield path.relative_to(root).as_posix(), path
 
 
-def _runtime() -> dict[str, bytes]:
+def runtime_files() -> dict[str, bytes]:
+    """Tidemill's runtime: what the user's function is called by, as files by their names."""
     folder = Path(tidemill.__file__).parent / "runtime"
     files = {f"tidemill/runtime/{path.name}": path.read_bytes() for path in folder.glob("*.py")}
     return {"tidemill/__init__.py": _STUB, **files}

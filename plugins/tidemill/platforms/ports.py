@@ -51,7 +51,8 @@ class Job:
     """A user's training function to be run: everything it needs, as plain values and addresses.
 
     ``name`` is derived from its cause (installation, DAG, run, task, attempt), so that a job can be found again.
-    ``output`` is an empty folder that the job fills; ``checkpoint`` survives attempts.
+    ``output`` is an empty folder that the job fills; ``checkpoint`` survives attempts. ``requirements`` is a file of
+    what is installed into an environment of the job's own; without one it runs in the caller's.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Job:
     resources: Resources
     timeout: timedelta | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    requirements: Path | None = None
 
 
 @dataclass(frozen=True)

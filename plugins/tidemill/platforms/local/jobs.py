@@ -24,19 +24,13 @@ from types import FrameType
 from typing import Any
 
 import tidemill
+from tidemill.platforms.local.environments import environment_of
 from tidemill.platforms.local.output import LineLog
 from tidemill.platforms.ports import Job, JobError, JobResult
 from tidemill.runtime.files import BadFile, JobFile, Result, result_of
+from tidemill.runtime.machines import THREADS
 
 _TOKEN = "TIDEMILL_JOB_TOKEN"
-_THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "POLARS_MAX_THREADS",
-    "LOKY_MAX_CPU_COUNT",
-)
 # Airflow's settings hold the metadata database's password, the Fernet key and connections; MLflow's the
 # tracking server's login. A training needs none of them.
 _SECRET = re.compile(r"^_*AIRFLOW|^MLFLOW_TRACKING_(USERNAME|PASSWORD|TOKEN)$")
@@ -46,7 +40,13 @@ _OVERTIME = 20.0
 
 
 class LocalJobs:
-    """Runs jobs on this machine, each as a process tree of its own. Implements the port ``Jobs``."""
+    """Runs jobs on this machine, each as a process tree of its own. Implements the port ``Jobs``.
+
+    ``state`` is the project's state folder, for environments that jobs ask for; by default as :class:`Project` has it.
+    """
+
+    def __init__(self, state: Path | None = None) -> None:
+        self._state = state
 
     def run(self, job: Job, log: Callable[[str], None]) -> JobResult:
         """Run the job to its end, as the port says. SIGTERM in the caller ends the job before it does its own
@@ -68,15 +68,26 @@ class LocalJobs:
         except OSError as e:
             raise JobError(f"the job could not be prepared: {e}", user=False) from None
         token = secrets.token_hex(16)
-        _run_guard(file, job, _environment(job, cpus, token), token, log)
+        environment, python = _environment(job, cpus, token), sys.executable
+        if job.requirements is not None:
+            with _terminate_as_exception():
+                environment = environment_of(job.requirements, self._state_of(job), environment, log)
+            python = str(Path(environment["VIRTUAL_ENV"]) / "bin" / "python")
+        _run_guard(file, job, python, environment, token, log)
         return _read(job, result)
 
+    def _state_of(self, job: Job) -> Path:
+        named = os.environ.get("TIDEMILL_STATE")
+        return self._state or (Path(named).resolve() if named else job.root / ".tidemill")
 
-def _run_guard(file: Path, job: Job, environment: Mapping[str, str], token: str, log: Callable[[str], None]) -> None:
+
+def _run_guard(
+    file: Path, job: Job, python: str, environment: Mapping[str, str], token: str, log: Callable[[str], None]
+) -> None:
     """Start the guard, pass its output on until it ends; whatever happens, nothing of the tree is left."""
     with _terminate_as_exception():
         try:
-            guard = _start(file, job.root, environment)
+            guard = _start(python, file, job.root, environment)
         except OSError as e:
             raise JobError(f"the training process could not be started: {e}", user=False) from None
         try:
@@ -86,12 +97,12 @@ def _run_guard(file: Path, job: Job, environment: Mapping[str, str], token: str,
             _end(guard, token)
 
 
-def _start(file: Path, root: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _start(python: str, file: Path, root: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     # No signal may come between the start of the process and our holding it: it would run on, unknown.
     held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "tidemill.runtime", "--job", str(file)],
+            [python, "-m", "tidemill.runtime", "--job", str(file)],
             cwd=root,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -228,7 +239,7 @@ def _environment(job: Job, cpus: list[int] | None, token: str) -> dict[str, str]
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if job.resources.cpu is not None:
         threads = str(len(cpus) if cpus else len(os.sched_getaffinity(0)))
-        environment.update(dict.fromkeys(_THREADS, threads))
+        environment.update(dict.fromkeys(THREADS, threads))
     return {**environment, **job.environment}
 
 
