@@ -174,6 +174,18 @@ def test_a_deleted_job_is_missing(jobs: VertexJobs) -> None:
         jobs.stop(ref)
 
 
+def test_many_deleted_jobs_are_found_out_in_turns(jobs: VertexJobs) -> None:
+    gcp.emulation().set_faults(hold=True)
+    refs = [jobs.submit(gcp.job(f"swept-{n}")) for n in range(16)]
+    for ref in refs[:14]:
+        gcp.remove(ref.id)
+    for _ in range(3):
+        found = jobs.poll(refs)
+    assert found.keys() == {ref.id for ref in refs[14:]}
+    for ref in refs[14:]:
+        jobs.stop(ref)
+
+
 def test_what_no_list_shows_yet_is_asked_for_by_its_id(jobs: VertexJobs) -> None:
     gcp.emulation().set_faults(noop=True, listing_delay=30.0)
     ref = jobs.submit(gcp.job("late"))

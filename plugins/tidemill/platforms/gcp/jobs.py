@@ -58,6 +58,9 @@ class VertexJobs:
         self.account = account
         self._installation: str | None = None
         self._last: dict[str, JobStatus] = {}
+        self._asked: dict[str, int] = {}
+        self._gone: set[str] = set()
+        self._polls = 0
 
     @cached_property
     def _client(self) -> JobServiceClient:
@@ -116,15 +119,21 @@ class VertexJobs:
                 # Newest first, as the service lists them; the bound is against a project with a long history.
                 most = (len(wanted) // _PAGE + 5) * _PAGE
                 self._seen(islice(self._list(self._ours(), polling=True), most), wanted, found)
-        missing = sorted(wanted - found.keys())
+        # No list shows them yet, they are far back, or they are gone: a few are asked for in each poll, in turns.
+        missing = sorted(wanted - found.keys(), key=lambda name: (self._asked.get(name, 0), name))
+        self._polls += 1
         for name in missing[:_SINGLE]:
+            self._asked[name] = self._polls
             one = self._get(name)
-            if one is not None:
+            if one is None:
+                self._gone.add(name)
+            else:
                 found[name] = status(one)
-        for name in missing[_SINGLE:]:
-            # No list shows them yet, or they are far back: the next polls ask for them one by one.
+        for name in set(missing[_SINGLE:]) - self._gone:
             found[name] = self._last.get(name, JobStatus("queued"))
         self._last = found
+        self._gone &= wanted - found.keys()
+        self._asked = {name: n for name, n in self._asked.items() if name in wanted}
         return found
 
     def stop(self, ref: JobRef) -> None:
