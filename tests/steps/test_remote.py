@@ -1,0 +1,258 @@
+"""A training as a remote job, through the step itself: who adopts it, when another one begins, what is remembered."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from tests.platforms import clouds, gcp
+from tidemill.ledger.installation import installation_id
+from tidemill.records import DataVersion
+from tidemill.records.training import Part
+from tidemill.runtime.files import Result
+from tidemill.steps import remote
+from tidemill.steps.context import Forgetful, StepContext, StepError, StepWaits
+
+TRAIN = """
+import json, time
+
+def train(context):
+    if context.params.get("fail"):
+        raise ValueError("no such column")
+    time.sleep(context.params.get("sleep", 0))
+    context.log_metric("rows", len(context.data.train.read_bytes()))
+    return {"seed": context.seed, "params": context.params}
+"""
+SPAN = {"rows": 1, "start": datetime(2013, 4, 1, tzinfo=UTC), "end": datetime(2013, 6, 1, tzinfo=UTC)}
+DATA = DataVersion(
+    version="0" * 32 + ".dir",
+    backend="dvc",
+    source="include/rows.parquet",
+    path="/nowhere",
+    train=Part(name="train", **SPAN),
+    holdout=Part(name="holdout", **SPAN),
+    columns={"id": "Int64"},
+)
+
+
+class Task:
+    """One task of Airflow's: its tries share a memory, and each has a context of its own."""
+
+    def __init__(self, context: StepContext, folder: Path) -> None:
+        self.context = context
+        self.folder = folder
+        self.fetched = 0
+
+    def fetch(self) -> Path:
+        self.fetched += 1
+        rows = self.folder / "rows"
+        rows.mkdir(parents=True, exist_ok=True)
+        for name in ("train", "holdout"):
+            (rows / f"{name}.parquet").write_text(f"rows of {name}")
+        return rows
+
+    def tries(self, *, woken: bool = False, cleared: int = 0) -> StepWaits | None:
+        """One try: what it waits for; ``None`` if it has ended well."""
+        context = replace(self.context, woken=woken, cleared=cleared, on_stop=[])
+        try:
+            remote.train(context, self.folder / "place", DATA, self.fetch)
+        except StepWaits as waits:
+            return waits
+        return None
+
+    def to_its_end(self, *, cleared: int = 0, seconds: float = 60) -> None:
+        """Tries until it has ended, as the trigger would wake it."""
+        waits, end = self.tries(cleared=cleared), time.monotonic() + seconds
+        while waits is not None:
+            assert time.monotonic() < end, gcp.emulation().report()
+            time.sleep(0.3)
+            waits = self.tries(woken=True, cleared=cleared)
+
+    def result(self) -> Result:
+        return Result.read(self.folder / "place" / "output.result.json")
+
+    def told(self) -> list[tuple[str, str]]:
+        """What the ledger says of the jobs: (attempt, state)."""
+        with self.context.open_ledger() as ledger:
+            entries = ledger.entries(self.context.model, kinds=["job"])
+        return [(e.body["attempt"], e.body["state"]) for e in entries]
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """The jobs that the service holds of this task, the oldest first."""
+        with self.context.open_ledger() as ledger:
+            mine = installation_id(ledger)
+        return [job for job in gcp.emulation().report()["jobs"] if mine in job["name"]]
+
+
+@pytest.fixture
+def task(make_context: Callable[..., StepContext], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    running = gcp.emulation()
+    running.set_faults()
+
+    def make(*, params: dict[str, Any] | None = None, **resources: Any) -> Task:
+        context = make_context(
+            "train",
+            platform=dict(gcp.PLATFORM),
+            train={
+                "code": "include.train:train",
+                "image": "europe-docker.pkg.dev/acme/ml:1",
+                "params": params or {},
+                "resources": {"machine": "n1-standard-4", **resources},
+            },
+        )
+        (context.project.root / "include" / "train.py").write_text(dedent(TRAIN))
+        connections = clouds.connections(monkeypatch, running)
+        memory = Forgetful()
+        log = logging.getLogger("test.remote")
+        return Task(replace(context, connections=connections, memory=memory, log=log), tmp_path / "task")
+
+    yield make
+    running.set_faults()
+
+
+def test_a_training_is_submitted_waited_for_and_collected(task: Any) -> None:
+    trained = task(params={"sleep": 1})
+    assert trained.tries() is not None
+    trained.to_its_end()
+    assert trained.result().last() == {"rows": float(len("rows of train"))}
+    assert (trained.folder / "place" / "output" / "model.pkl").is_file()
+    assert trained.told() == [(1, "intended"), (1, "submitted"), (1, "succeeded")]
+    assert trained.fetched == 1
+    assert len(trained.jobs()) == 1
+
+
+def test_whoever_comes_later_goes_on_with_the_job_that_is_there(task: Any) -> None:
+    trained = task(params={"sleep": 2})
+    first = trained.tries()
+    again = trained.tries()  # another try of Airflow's: the first one's process was killed
+    assert first is not None
+    assert again is not None
+    assert again.ref == first.ref
+    trained.to_its_end()
+    trained.to_its_end()  # the model could not be logged, say: the finished job is taken again
+    assert len(trained.jobs()) == 1
+    assert trained.told() == [(1, "intended"), (1, "submitted"), (1, "succeeded")]
+
+
+def test_a_kill_between_intent_and_answer_makes_no_second_job(task: Any) -> None:
+    trained = task(params={"sleep": 1})
+    trained.tries()
+    # What a process leaves that is killed after the service has acted, and before it has written that down.
+    intent = trained.context.memory.get("job")
+    trained.context.memory.set("job", {**intent, "state": "intended", "id": "", "region": ""})
+    trained.to_its_end()
+    assert len(trained.jobs()) == 1
+    assert trained.told() == [(1, "intended"), (1, "submitted"), (1, "succeeded")]
+
+
+def test_a_cleared_task_ends_its_job_and_pays_for_another(task: Any) -> None:
+    trained = task(params={"sleep": 60})
+    assert trained.tries() is not None
+    second = trained.tries(cleared=1)
+    assert second is not None
+    assert second.ref.name.endswith("-2")
+    assert trained.told() == [(1, "intended"), (1, "submitted"), (1, "stopped"), (2, "intended"), (2, "submitted")]
+    second.cloud.jobs.stop(second.ref)
+
+
+def test_a_job_that_was_stopped_with_its_task_begins_anew_when_the_task_does(task: Any) -> None:
+    trained = task(params={"sleep": 60})
+    waits = trained.tries()
+    waits.cloud.jobs.stop(waits.ref)
+    clouds.until_ended(waits.cloud.jobs, [waits.ref])
+    second = trained.tries()
+    assert second is not None
+    assert second.ref.name.endswith("-2")
+    second.cloud.jobs.stop(second.ref)
+
+
+def test_a_job_that_somebody_stops_under_a_waiting_task_fails_it(task: Any) -> None:
+    trained = task(params={"sleep": 60})
+    waits = trained.tries()
+    waits.cloud.jobs.stop(waits.ref)
+    clouds.until_ended(waits.cloud.jobs, [waits.ref])
+    with pytest.raises(StepError, match="was stopped") as error:
+        trained.tries(woken=True)
+    assert not error.value.retry
+
+
+def test_a_mistake_in_the_code_is_the_users_and_another_try_is_another_attempt(
+    task: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing = task(params={"fail": True})
+    with caplog.at_level(logging.ERROR, "test.remote"), pytest.raises(StepError) as error:
+        failing.to_its_end()
+    assert not error.value.retry
+    assert "no such column" in caplog.text
+    assert "train.py" in caplog.text
+    with pytest.raises(StepError):
+        failing.to_its_end()
+    assert [state for _, state in failing.told()] == ["intended", "submitted", "failed"] * 2
+
+
+def test_a_job_that_was_deleted_behind_our_back_is_trained_again_by_the_next_try(task: Any) -> None:
+    trained = task(params={"sleep": 60})
+    waits = trained.tries()
+    gcp.remove(waits.ref.id)
+    with pytest.raises(StepError, match="no longer knows it") as error:
+        trained.tries(woken=True)
+    assert error.value.retry
+    second = trained.tries()
+    assert second is not None
+    assert second.ref.name.endswith("-2")
+    second.cloud.jobs.stop(second.ref)
+
+
+def test_a_machine_that_is_not_to_be_had_is_followed_by_the_next_and_spot_by_on_demand(task: Any) -> None:
+    checkpoint = f"{gcp.PLATFORM['bucket']}/checkpoints"
+    trained = task(machine=["n1-standard-8", "n1-standard-4"], spot={"checkpoint": checkpoint, "wait": "1 s"})
+    gcp.emulation().set_faults(no_capacity=["n1-standard-8", "n1-standard-4", "spot"])
+    with pytest.raises(StepError, match="no machine to be had") as error:
+        trained.to_its_end()
+    assert error.value.retry
+    assert [attempt for attempt, state in trained.told() if state == "intended"] == [1, 2, 3, 4]
+    gcp.emulation().set_faults(no_capacity=["n1-standard-8", "spot"])
+    trained.to_its_end()
+    with trained.context.open_ledger() as ledger:
+        last = ledger.entries(trained.context.model, kinds=["job"])[-1].body
+    assert (last["state"], last["machine"], last["spot"]) == ("succeeded", "n1-standard-4", False)
+
+
+def test_waiting_for_a_spot_machine_has_an_end(task: Any) -> None:
+    trained = task(spot={"checkpoint": f"{gcp.PLATFORM['bucket']}/checkpoints", "wait": "1 s"})
+    gcp.emulation().set_faults(start_delay=60)
+    waits = trained.tries()
+    assert waits.queued_until is not None
+    time.sleep(1.1)
+    gcp.emulation().set_faults()
+    trained.to_its_end()
+    assert (1, "stopped") in trained.told()
+    assert trained.told()[-1] == (2, "succeeded")
+
+
+def test_names_are_told_apart_and_taken_by_every_service(make_context: Callable[..., StepContext]) -> None:
+    one = make_context("train", pipeline="Flüge_und_ein_sehr_langer_Name_der_nicht_aufhören_will" * 2)
+    other = replace(one, run_id="another")
+    names = {
+        remote.job_name(one, "0a1b2c3d", 1),
+        remote.job_name(one, "0a1b2c3d", 2),
+        remote.job_name(one, "ffffffff", 1),
+        remote.job_name(other, "0a1b2c3d", 1),
+        remote.job_name(replace(one, part={"name": "a"}), "0a1b2c3d", 1),
+    }
+    assert len(names) == 5
+    for name in names:
+        assert len(name) <= 63
+        assert name == name.lower()
+        assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+        assert name[0].isalpha()
+        assert "--" not in name
+        assert name[-1] != "-"
