@@ -32,6 +32,11 @@ _THROTTLED: Final = {
     "batch": ("TooManyRequestsException", 429),
 }
 _FAILED: Final = {"s3": "InternalError", "batch": "ServerException"}
+_EXPERIMENTS: Final = {
+    "CreateExperiment": "ExperimentName",
+    "CreateTrial": "TrialName",
+    "CreateTrialComponent": "TrialComponentName",
+}
 _CREDENTIALS: Final = "/v2/credentials/container"
 
 
@@ -44,6 +49,7 @@ class Aws(Emulator):
 
         self._moto: Callable[..., Any] = DomainDispatcherApplication(create_backend_app)
         self._keys = Keys()
+        self._named: dict[tuple[str, str], set[str]] = {}
         clock, store = Clock(), Store()
         self._store = store
         self._validator = Validator()
@@ -140,6 +146,14 @@ class Aws(Emulator):
             if tags is not None:
                 entries = [{"Key": key, "Value": value} for key, value in tags.items()]
                 return _json({"Tags": entries}, "application/x-amz-json-1.1")
+        if operation in _EXPERIMENTS:
+            body = self._validator.parsed("sagemaker", operation, request)
+            key, name = (operation, region), body[_EXPERIMENTS[operation]]
+            if name in self._named.setdefault(key, set()):
+                # moto makes it anew. The service's words, as the SDK's notebooks quote them.
+                what = operation.removeprefix("Create")
+                raise Refused("ValidationException", f"{what} names must be unique within an AWS account and region.")
+            self._named[key].add(name)
         self._body(request)
         return Response.from_app(self._moto, request.environ)
 

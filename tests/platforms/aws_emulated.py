@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from tests.emulators import Emulation
+from tests.emulators import Emulation, start
 from tests.platforms import clouds
 from tidemill.platforms.cloud import Cloud
 
@@ -20,6 +23,12 @@ PLATFORM: Final[dict[str, Any]] = {
     "tags": {"team": "ml"},
 }
 MACHINE: Final = "ml.m5.large"
+
+
+@cache
+def running() -> Emulation:
+    """One emulator for all tests of a process; it ends with the process."""
+    return start("aws", Path(tempfile.mkdtemp(prefix="tidemill-aws-")), PLATFORM)
 
 
 def opened(patch: pytest.MonkeyPatch, emulation: Emulation, service: str, **changes: Any) -> Cloud:

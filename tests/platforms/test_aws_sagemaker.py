@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.emulators import Emulation, start
+from tests.emulators import Emulation
 from tests.platforms import clouds
-from tests.platforms.aws_emulated import MACHINE, PLATFORM, client, opened
+from tests.platforms.aws_emulated import MACHINE, client, opened, running
 from tidemill.platforms.aws.shapes import problems
 from tidemill.platforms.aws.training_poll import fault_of
 from tidemill.platforms.aws.training_request import metric_definitions, training_request
@@ -22,16 +22,10 @@ from tidemill.platforms.ports import JobRef, PlatformError, RemoteJob
 from tidemill.spec.platform import Resources
 
 
-@pytest.fixture(scope="module")
-def emulation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulation]:
-    with start("aws", tmp_path_factory.mktemp("aws"), PLATFORM) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def _no_faults_are_left(emulation: Emulation) -> Iterator[None]:
-    yield
-    emulation.set_faults()
+@pytest.fixture
+def emulation() -> Iterator[Emulation]:
+    yield running()
+    running().set_faults()
 
 
 @pytest.fixture

@@ -146,10 +146,16 @@ def words_of(error: BaseException) -> str:
 def answering(aws: Aws, action: str) -> Iterator[None]:
     """Turns what boto3 raises into PlatformError. ``action`` is the IAM action that the call needs
     (``sagemaker:CreateTrainingJob``)."""
+    from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
+    except Boto3Error as e:
+        # An upload's error is words only, about the service's answer that it was raised in handling.
+        if isinstance(e.__context__, ClientError):
+            raise _refused(aws, action, e.__context__) from None
+        raise _unanswered(aws, action, e) from None
     except ClientError as e:
         raise _refused(aws, action, e) from None
     except BotoCoreError as e:
