@@ -201,6 +201,10 @@ class TestMonitor:
         assert found.estimate is not None
         assert found.performance.end is not None
         assert found.performance.end < found.estimate.end == day(5)
+        assert found.page is not None  # drift was not asked for, and there is a page all the same
+        told = Path(found.page).read_text()
+        assert told.index("Performance alarm") < told.index(">estimate<")
+        assert f"{found.estimate.metrics['roc_auc']:.4f}" in told
 
     def test_the_log_is_what_is_estimated_from(
         self, world: Worlds, project: Project, monkeypatch: pytest.MonkeyPatch

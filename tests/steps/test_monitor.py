@@ -192,6 +192,17 @@ class TestDrift:
         told = json.loads(Path(found.page).with_name("drift.json").read_text())
         assert (told["drifted"], told["rows"]) == (True, {"reference": 600, "current": 300})
 
+    def test_its_page_says_how_good_the_model_was_beside_the_drift(self, watch: Watch) -> None:
+        found = watch(rows(day(4), 30, turned=True), {"1": day(3)}, performance={"roc_auc": {"at_least": 0.6}})
+        assert found.page is not None
+        assert found.performance is not None
+        told = Path(found.page).read_text()
+        assert told.index("Performance alarm") < told.index("Columns, worst first")
+        assert f"{found.performance.metrics['roc_auc']:.4f}" in told
+
+    def test_what_was_not_judged_leaves_no_page(self, watch: Watch) -> None:
+        assert watch(rows(day(4), 30), {}).page is None
+
     def test_the_alarm_waits_for_windows_in_a_row(self, watch: Watch) -> None:
         source = pl.concat([rows(day(4), 30, shift=2, seed=1), rows(day(5), 31, shift=2, seed=2)])
         asked = {**DRIFT, "consecutive": 2}

@@ -124,6 +124,20 @@ class Bound(Section):
     at_most: Number | None = Field(default=None, description="The metric must be at most this.")
     confidence: Share = Field(default=0.95, description="The level of the interval.")
 
+    @property
+    def says(self) -> bool:
+        """Whether there is a bound at all."""
+        return self.at_least is not None or self.at_most is not None
+
+    def met(self, value: float) -> bool:
+        """Whether a value lies within."""
+        return not self.beyond(value, value)
+
+    def beyond(self, low: float, high: float) -> bool:
+        """Whether all from ``low`` to ``high`` lies beyond one of the bounds."""
+        under = self.at_least is not None and high < self.at_least
+        return under or (self.at_most is not None and low > self.at_most)
+
 
 class Monitor(Section):
     """The watch over the model in force, in a DAG of its own."""

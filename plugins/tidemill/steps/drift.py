@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -30,11 +29,11 @@ KEPT = 200
 
 def judge(
     ctx: StepContext, settings: Drift, report: MonitorReport, entries: Sequence[Entry], in_force: Entry, mlflow: Mlflow
-) -> MonitorReport:
-    """The report with the drift of the window, and the alarm if the rules over time give it.
+) -> tuple[MonitorReport, Report]:
+    """The report with the drift of the window, and the alarm if the rules over time give it; and all that was found
+    of the columns.
 
-    ``entries`` are those of the model's ledger, ``in_force`` the promotion of the champion that is judged. The report
-    is written as JSON and as a page to ``<run folder>/monitor``.
+    ``entries`` are those of the model's ledger, ``in_force`` the promotion of the champion that is judged.
 
     Raises:
         StepError: the rows cannot be read or lack a column that is to be watched; the champion has no reference.
@@ -63,8 +62,7 @@ def judge(
         current=f"{ctx.pipeline}, {format_instant(report.start)} to {format_instant(report.end)}",
     )
     report = _told(report, verdict, made, _outputs(ctx, report, whole, current_whole, rules, mlflow))
-    report = _alarm(settings, report, entries, in_force)
-    return dataclasses.replace(report, page=str(_write(ctx, made)))
+    return _alarm(settings, report, entries, in_force), made
 
 
 def reference_of(ctx: StepContext, mlflow: Mlflow, version: str, name: str = FILE) -> Sketch:
@@ -255,15 +253,3 @@ def _alarm(settings: Drift, report: MonitorReport, entries: Sequence[Entry], in_
     why = (*report.why, found.why) if found.why else report.why
     fired = (*report.fired, "drift") if found.fired else report.fired
     return dataclasses.replace(report, why=why, fired=fired)
-
-
-def _write(ctx: StepContext, made: Report) -> Path:
-    from tidemill.drift.reports.html import page
-    from tidemill.drift.reports.json import as_json
-
-    folder = ctx.scratch("monitor")
-    text = json.dumps(as_json(made), indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / "drift.json").write_text(text + "\n", encoding="utf-8")
-    path = folder / "report.html"
-    path.write_text(page(made), encoding="utf-8")
-    return path

@@ -3,6 +3,7 @@
 The window is the data interval of a scheduled run, else ``monitor.window`` before ``as_of``, else as long as the
 schedule's last interval. Drift (drift.py) is measured against the champion's own training rows; performance
 (performance.py) on the rows whose true values are known, and estimated (estimate.py) on those where they are not yet.
+All of it is a page for people, too (report_page.py).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tidemill.ledger.views import DRIFT, champion
 from tidemill.records import MonitorReport
 from tidemill.spec.monitoring import Monitor
 from tidemill.spec.units import format_instant
-from tidemill.steps import drift, estimate, new_data, performance
+from tidemill.steps import drift, estimate, new_data, performance, report_page
 from tidemill.steps.context import StepContext, StepError
 from tidemill.steps.ledger_io import record
 from tidemill.steps.window import window_of
@@ -88,11 +89,15 @@ def _judge(ctx: StepContext, settings: Monitor, report: MonitorReport, entries: 
     from tidemill.tools.mlflow import open_mlflow
 
     mlflow = open_mlflow(ctx.connections, ctx.project)
+    columns = None
     if settings.drift is not None and enough:
-        report = drift.judge(ctx, settings.drift, report, entries, in_force, mlflow)
+        report, columns = drift.judge(ctx, settings.drift, report, entries, in_force, mlflow)
+    said = len(report.why)
     if settings.performance is not None or settings.compare_previous:
         report = performance.judge(ctx, settings, report, entries, mlflow)
-    return estimate.judge(ctx, settings, report, mlflow) if settings.estimate else report
+    if settings.estimate:
+        report = estimate.judge(ctx, settings, report, mlflow)
+    return report_page.write(ctx, settings, report, columns, report.why[said:])
 
 
 def _new_data(ctx: StepContext, report: MonitorReport, entries: Sequence[Entry]) -> MonitorReport:

@@ -12,8 +12,10 @@ from importlib.resources import files
 from tidemill.drift.decide import ColumnDrift
 from tidemill.drift.findings import Finding
 from tidemill.drift.percent import percent
+from tidemill.drift.reports import performance
 from tidemill.drift.reports.chart import draw
 from tidemill.drift.reports.numbers import distance, p_value
+from tidemill.drift.reports.performance import Watched
 from tidemill.drift.reports.report import Report, headline, state_of
 from tidemill.drift.reports.text import shown
 
@@ -37,18 +39,38 @@ _NAMES = {
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
-def page(report: Report) -> str:
-    """The page as text; write it as UTF-8."""
-    style = files("tidemill.drift.reports").joinpath("page.css").read_text(encoding="utf-8")
+def page(report: Report, watched: Watched | None = None) -> str:
+    """The page as text; write it as UTF-8. ``watched``: how good the model was, if that is known, too."""
+    told = performance.headline(watched) if watched is not None else ""
     title = f"{headline(report.verdict)}: {shown(report.current)} against {shown(report.reference)}"
-    body = "\n".join([*_head(report), *_findings(report), *_table(report), *_charts(report), *_how(report)])
+    body = [
+        *_head(report),
+        *(performance.section(watched) if watched is not None else ()),
+        *_findings(report),
+        *_table(report),
+        *_charts(report),
+        *_how(report),
+    ]
+    skip = '<a class="skip" href="#columns">Skip to the columns</a>\n'
+    return _document(f"{told}; {title}" if told else title, skip, body)
+
+
+def performance_page(watched: Watched, of: str) -> str:
+    """The page of a monitor that judged no drift. ``of``: whose rows of which time."""
+    told = performance.headline(watched)
+    body = ["<main>", *performance.section(watched), "</main>"]
+    return _document(f"{told}: {shown(of)}", f'<p class="eyebrow">{_name(of)}</p>\n', body)
+
+
+def _document(title: str, before: str, body: list[str]) -> str:
+    style = files("tidemill.drift.reports").joinpath("page.css").read_text(encoding="utf-8")
+    lines = "\n".join(body)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
-        '<a class="skip" href="#columns">Skip to the columns</a>\n'
-        f'<div class="wrap">\n{body}\n</div>\n</body>\n</html>\n'
+        f'<div class="wrap">\n{before}{lines}\n</div>\n</body>\n</html>\n'
     )
 
 
