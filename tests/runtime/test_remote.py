@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 import os
@@ -400,3 +401,8 @@ print(tidemill.runtime.remote.__file__)
         check=True,
     )
     assert done.stdout.startswith(str(tmp_path / "code"))
+
+
+def test_the_runtime_keeps_to_what_python_3_9_can_read() -> None:
+    for file in (HERE / "plugins" / "tidemill" / "runtime").glob("*.py"):
+        ast.parse(file.read_text(), feature_version=(3, 9))

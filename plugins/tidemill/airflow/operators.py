@@ -194,7 +194,7 @@ class StepOperator(BaseOperator):
             model=self.plan.model,
             project=self.project,
             connections=connections,
-            jobs=LocalJobs(),
+            jobs=LocalJobs(self.project.state),
             open_ledger=ledger_opener(connections, self.project),
             trigger=trigger_facts(context),
             results={name: from_json(value) for name, value in values.items() if value and "record" in value},

@@ -175,6 +175,7 @@ def _run_job(ctx: StepContext, place: _Place, folder: Path) -> Result:
         seed=train.seed,
         resources=train.resources,
         timeout=train.timeout,
+        requirements=None if train.requirements is None else ctx.project.path(train.requirements),
     )
     began, done = time.monotonic(), False
     try:

@@ -63,10 +63,11 @@ def train(plan: Plan, project: Project, rows: Table | int, holdout: Table | None
         seed=spec.seed,
         resources=spec.resources,
         timeout=spec.timeout,
+        requirements=None if spec.requirements is None else project.path(spec.requirements),
     )
     said: list[str] = []
     try:
-        result = LocalJobs().run(job, said.append)
+        result = LocalJobs(project.state).run(job, said.append)
     except JobError as e:
         raise AssertionError("\n".join(filter(None, [str(e), e.detail.rstrip()]))) from None
     model = _loaded(result.model, project.root)
