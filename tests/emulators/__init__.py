@@ -23,7 +23,7 @@ from urllib.request import Request, urlopen
 _STOP_SECONDS = 15.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Emulation:
     """A running emulator. ``environment`` holds ``AIRFLOW_CONN_…`` and what else its callers need; ``stop`` ends it,
     and so does the end of the process that started it."""

@@ -118,6 +118,7 @@ def test_several_machines_are_one_multi_node_job(emulation: Emulation, cloud: Cl
     assert (seen["rank"], seen["world"]) == (0, 2)
 
 
+@pytest.mark.slow
 def test_a_failed_multi_node_job_tells_its_main_nodes_exit(cloud: Cloud, tmp_path: Path) -> None:
     job = job_of(cloud, "nodes-fail", resources=Resources.model_validate({"count": 2}))
     clouds.upload(cloud.storage, job, tmp_path, fail="boom")
@@ -135,6 +136,7 @@ def test_a_lost_answer_makes_no_second_job_where_lists_are_up_to_date(emulation:
     assert len(named(emulation, "lost")) == 1
 
 
+@pytest.mark.slow
 def test_a_lost_answer_is_told_where_lists_are_late_and_never_sent_again(emulation: Emulation, cloud: Cloud) -> None:
     job = job_of(cloud, "late")
     emulation.set_faults(hold=True, lose={"SubmitJob": 1}, listing_delay=3.0)
@@ -231,6 +233,7 @@ def test_no_machine_is_a_queue_and_no_image_the_users(emulation: Emulation, clou
     assert "CannotPullContainerError" in status.reason
 
 
+@pytest.mark.slow
 def test_artifacts_missing_after_success_leave_nothing(emulation: Emulation, cloud: Cloud, tmp_path: Path) -> None:
     emulation.set_faults(missing_output=True)
     job = job_of(cloud, "hollow")

@@ -277,6 +277,7 @@ def test_no_machine_and_no_image(
     assert says in status.reason
 
 
+@pytest.mark.slow
 def test_a_job_that_finds_no_spot_machine_is_queued_and_ends_with_its_wait(
     emulation: Emulation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -298,6 +299,7 @@ def test_a_job_that_finds_no_spot_machine_is_queued_and_ends_with_its_wait(
     assert (status.state, status.fault) == ("failed", "capacity")
 
 
+@pytest.mark.slow
 def test_a_job_that_runs_too_long_is_the_users(cloud: Cloud, tmp_path: Path) -> None:
     job = job_of(cloud, "long", timeout=timedelta(seconds=1))
     clouds.upload(cloud.storage, job, tmp_path, sleep=60)
@@ -307,6 +309,7 @@ def test_a_job_that_runs_too_long_is_the_users(cloud: Cloud, tmp_path: Path) -> 
     assert "train.timeout" in status.reason
 
 
+@pytest.mark.slow
 def test_no_data_at_the_address_is_told(cloud: Cloud) -> None:
     ref = cloud.jobs.submit(job_of(cloud, "no-data"))
     status = clouds.until_ended(cloud.jobs, [ref])[ref.id]
@@ -409,7 +412,7 @@ def test_wrong_credentials_are_named_by_their_connection(
     emulation: Emulation, monkeypatch: pytest.MonkeyPatch, connection: dict[str, str], says: str
 ) -> None:
     made = json.loads(emulation.environment["AIRFLOW_CONN_AWS_DEFAULT"])
-    cloud = opened(monkeypatch, emulation, "sagemaker")
+    cloud = opened(monkeypatch, emulation, "sagemaker", tags={})
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({**made, **connection}))
     for call in (lambda: cloud.jobs.find(job_of(cloud, "x")), lambda: list(cloud.storage.list("s3://acme-ml/x"))):
         with pytest.raises(PlatformError, match=says) as caught:

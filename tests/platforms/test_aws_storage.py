@@ -142,13 +142,13 @@ def test_no_bucket_and_a_bucket_elsewhere(emulation: Emulation, storage: Storage
 )
 def test_refused_calls(
     emulation: Emulation,
-    storage: Storage,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     faults: dict[str, Any],
     fault: str,
     says: str,
 ) -> None:
+    storage = opened(monkeypatch, emulation, "sagemaker", tags={}).storage
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     file = tmp_path / "f"
     file.write_text("refused")
