@@ -144,7 +144,7 @@ class Azure(Emulator):
     def perform(self, operation: str, request: Request) -> Response:
         """Do it."""
         if request.path.startswith(f"/{self.account}/"):
-            return self.blobs.forward(request)
+            return self.blobs.answer(request)
         if operation == "Track":
             return self._track(request)
         if operation == "Discovery":
@@ -340,6 +340,11 @@ class Azure(Emulator):
                 raise Refused(409, "UserError", f"{kind} {name}:{version} exists, and a version does not change.")
             held[key] = {"id": f"{self.scope}{rest}", "name": version, "properties": body["properties"]}
             return _json(held[key], 201)
+        if request.method == "GET" and request.path.rstrip("/").endswith(f"/{kind}/{name}"):
+            versions = [key.partition("/")[2] for key in held if key.startswith(f"{name}/")]
+            if not versions:
+                raise Refused(404, "UserError", f"{kind} {name} not found")
+            return _json({"id": f"{self.scope}{rest}", "name": name, "properties": {"latestVersion": versions[-1]}})
         if request.method == "GET" and not version:
             values = [value for key, value in held.items() if key.startswith(f"{name}/")]
             return _json({"value": values[::-1]})
@@ -381,7 +386,10 @@ class Azure(Emulator):
         with self._lock:
             if self.tracking is None:
                 self.tracking = MlflowService(self.folder)
-            names = {name: run.properties.get("experimentName") or "Default" for name, run in self.runs.items()}
+            names = {
+                name: (run.properties.get("experimentName") or "Default", run.properties.get("tags") or {})
+                for name, run in self.runs.items()
+            }
             answer: Response = self.tracking.forward(rest, request, names)
         return answer
 
@@ -415,6 +423,7 @@ _OPERATIONS: tuple[tuple[str, dict[str, str]], ...] = (
         "/environments/[^/]+/versions/[^/]+",
         {"PUT": "EnvironmentVersions_CreateOrUpdate", "GET": "EnvironmentVersions_Get"},
     ),
+    ("/components/[^/]+", {"GET": "ComponentContainers_Get"}),
     ("/components/[^/]+/versions", {"GET": "ComponentVersions_List"}),
     ("/components/[^/]+/versions/[^/]+", {"PUT": "ComponentVersions_CreateOrUpdate", "GET": "ComponentVersions_Get"}),
 )

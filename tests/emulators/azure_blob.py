@@ -1,7 +1,7 @@
 """Blob Storage: Azurite, Microsoft's own stand-in, behind this emulator's faults.
 
-Azurite knows shared keys and signatures (SAS) and checks them; it takes no tokens over plain HTTP. Its limits: no blob
-versions, no folders (hierarchical namespace).
+Azurite knows shared keys and signatures (SAS) and checks them; it takes no tokens over plain HTTP. It keeps no
+versions of blobs, so their ids are kept here, as of an account with versioning; their contents are not.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
+from xml.etree import ElementTree
 
 from werkzeug.wrappers import Request, Response
 
@@ -47,6 +50,8 @@ class BlobService:
         # Of the account's name, so that whoever knows that can sign: it guards nothing.
         self.key = base64.b64encode(hashlib.sha512(account.encode()).digest()).decode()
         self.port = _free_port()
+        self.versions: dict[str, list[str]] = {}
+        """A blob's path → its versions' ids, the oldest first."""
         with open(folder / "azurite.log", "wb") as log:
             self.process = subprocess.Popen(
                 [
@@ -70,6 +75,36 @@ class BlobService:
                     said = (folder / "azurite.log").read_text(errors="replace")
                     raise RuntimeError(f"Azurite did not come up: {said[-2000:]}") from None
                 time.sleep(0.05)
+
+    def answer(self, request: Request) -> Response:
+        """Answer a call as an account does that keeps versions ("Blob versioning": a write makes one, its id is an
+        instant)."""
+        response = self.forward(request)
+        path = unquote(request.path).removeprefix(f"/{self.account}/")
+        what = operation(request.method, request.args)
+        if what in ("PutBlob", "PutBlockList") and response.status_code == 201:
+            made = self.versions.setdefault(path, [])
+            made.append(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0Z"))
+            response.headers["x-ms-version-id"] = made[-1]
+        if what == "ListBlobs" and "versions" in request.args.get("include", "") and response.status_code == 200:
+            response.set_data(self._with_versions(path.strip("/"), response.get_data()))
+        return response
+
+    def _with_versions(self, container: str, page: bytes) -> bytes:
+        """A page of a listing, in which a blob is named once for each version."""
+        root = ElementTree.fromstring(page)
+        listed = root.find("Blobs")
+        assert listed is not None
+        for blob in list(listed):
+            ids = self.versions.get(f"{container}/{blob.findtext('Name')}", [])
+            listed.remove(blob)
+            for version in ids:
+                copy = ElementTree.fromstring(ElementTree.tostring(blob))
+                ElementTree.SubElement(copy, "VersionId").text = version
+                if version == ids[-1]:
+                    ElementTree.SubElement(copy, "IsCurrentVersion").text = "true"
+                listed.append(copy)
+        return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
 
     def client(self) -> Any:
         """A ``BlobServiceClient`` of the emulator's own, without faults."""

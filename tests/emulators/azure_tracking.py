@@ -25,11 +25,12 @@ class MlflowService:
         self._ids: dict[str, str] = {}
         """A job's name → MLflow's id of its run."""
 
-    def forward(self, rest: str, request: Request, jobs: Mapping[str, str]) -> Response:
-        """Ask MLflow; ``jobs`` are the workspace's jobs by name, with their experiments."""
-        for name, experiment in jobs.items():
-            if name not in self._ids and name in request.get_data(as_text=True) + request.query_string.decode():
-                self._ids[name] = self._begin(name, experiment)
+    def forward(self, rest: str, request: Request, jobs: Mapping[str, tuple[str, Mapping[str, str]]]) -> Response:
+        """Ask MLflow; ``jobs`` are the workspace's jobs by name, with their experiments and tags."""
+        asked = request.get_data(as_text=True) + request.query_string.decode()
+        for name, (experiment, tags) in jobs.items():
+            if name not in self._ids and (name in asked or rest.endswith("/search") or f"={experiment}" in asked):
+                self._ids[name] = self._begin(name, experiment, tags)
         path = re.sub(r".*?/api/2\.0/mlflow/", "/api/2.0/mlflow/", rest)
         answer = self._client.open(
             path,
@@ -40,10 +41,10 @@ class MlflowService:
         )
         return Response(self._outward(answer.get_data(as_text=True)), answer.status, content_type="application/json")
 
-    def _begin(self, name: str, experiment: str) -> str:
+    def _begin(self, name: str, experiment: str, kept: Mapping[str, str]) -> str:
         found = self._ask("GET", f"experiments/get-by-name?experiment_name={experiment}").get("experiment")
         known = found or self._ask("POST", "experiments/create", {"name": experiment})
-        tags = [{"key": "mlflow.runName", "value": name}]
+        tags = [{"key": key, "value": value} for key, value in {**kept, "mlflow.runName": name}.items()]
         body = {"experiment_id": known["experiment_id"], "run_name": name, "start_time": 1, "tags": tags}
         return str(self._ask("POST", "runs/create", body)["run"]["info"]["run_id"])
 

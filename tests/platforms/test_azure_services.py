@@ -78,7 +78,16 @@ def test_listing_is_in_order_and_keeps_to_the_folder(storage: Blobs, tmp_path: P
     for _ in range(2):
         storage.delete(f"{BASE}/list/a")
     assert next(storage.list(f"{BASE}/list")).uri == f"{BASE}/list/b"
-    assert storage.versions(f"{BASE}/list/b") == []
+
+
+def test_versions_are_those_of_the_one_object_the_newest_first(storage: Blobs, tmp_path: Path) -> None:
+    for content in ("one", "two", "three", "three"):
+        storage.put(written(tmp_path, content), f"{BASE}/kept")
+    storage.put(written(tmp_path, "other"), f"{BASE}/kept-too")
+    found = storage.versions(f"{BASE}/kept")
+    assert len(found) == 3
+    assert list(found) == sorted(found, reverse=True)
+    assert storage.versions(f"{BASE}/never") == []
 
 
 def test_what_is_not_there_is_told_and_leaves_no_file(storage: Blobs, tmp_path: Path) -> None:

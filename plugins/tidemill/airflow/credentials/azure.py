@@ -3,6 +3,7 @@ identity, Azure CLI …), or by a token that the connection holds."""
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ def open(connection_id: str) -> TokenCredential:
 
     Raises:
         AirflowNotFoundException: there is none of that id.
-        ValueError: client id, secret and tenant are given in part.
+        ValueError: a service principal is given in part.
     """
     from airflow.sdk import BaseHook
 
@@ -27,9 +28,10 @@ def open(connection_id: str) -> TokenCredential:
     token = extra.get("access_token")
     if token:
         return StaticToken(str(token))
-    given = {"login": connection.login, "password": connection.password, "tenantId": extra.get("tenantId")}
-    if connection.login and connection.password and not extra.get("tenantId"):
-        raise ValueError(f"it has a client id and a secret, and no tenantId: {sorted(k for k in given if given[k])}")
+    given = (connection.login, connection.password, extra.get("tenantId"))
+    if any(given[:2]) and not all(given):
+        # The provider's hook would go on with whatever identity the machine has.
+        raise ValueError("a service principal has a client id (login), a secret (password) and a tenantId")
     return _credential(connection)
 
 
@@ -43,16 +45,10 @@ def _credential(connection: Any) -> TokenCredential:
         conn_type=connection.conn_type,
         login=connection.login,
         password=connection.password,
-        extra=_json(extra),
+        extra=json.dumps(extra),
     )
     credential: TokenCredential = AzureBaseHook(conn_id=connection.conn_id).get_credential(conn=changed)  # type: ignore[assignment]
     return credential
-
-
-def _json(value: dict[str, Any]) -> str:
-    import json
-
-    return json.dumps(value)
 
 
 class StaticToken:

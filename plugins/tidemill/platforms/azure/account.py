@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -99,15 +100,35 @@ class Workspace:
         from azure.core import PipelineClient
         from azure.core.pipeline.policies import HeadersPolicy, RetryPolicy, UserAgentPolicy
 
+        found = self.read()
         with translated(f"workspace {self.name}", self.connection, "azureml"):
-            found = self.client.workspaces.get(self.group, self.name)
-            plain: Any = PipelineClient(found.discovery_url, policies=[RetryPolicy(**TIMEOUTS)])
-            answer = plain.send_request(_request("GET", found.discovery_url))
-            answer.raise_for_status()
-            base = str(answer.json()["api"]).rstrip("/")
+            base = str(json.loads(self.text(found.discovery_url))["api"]).rstrip("/")
         signing = self._signing(base, [f"{self.cloud.studio}/.default"])
         policies = [HeadersPolicy(), UserAgentPolicy("tidemill"), RetryPolicy(**TIMEOUTS), signing]
         return base, PipelineClient(base, policies=policies)
+
+    def read(self) -> Any:
+        """The workspace, as the management API describes it.
+
+        Raises:
+            PlatformError: there is none, refused, or no answer.
+        """
+        with translated(f"workspace {self.name}", self.connection, "azureml"):
+            return self.client.workspaces.get(self.group, self.name)
+
+    def text(self, url: str) -> str:
+        """What is at an address that holds its own signature, or needs none.
+
+        Raises:
+            azure.core.exceptions.AzureError: refused, or no answer.
+        """
+        from azure.core import PipelineClient
+        from azure.core.pipeline.policies import RetryPolicy
+
+        plain: Any = PipelineClient(url, policies=[RetryPolicy(**TIMEOUTS)])
+        answer = plain.send_request(_request("GET", url))
+        answer.raise_for_status()
+        return str(answer.text())
 
     def call(self, method: str, path: str, body: Any = None, *, params: Mapping[str, str] | None = None) -> Any:
         """Ask one of the workspace's own services: ``path`` is ``history/v1.0``, ``mlflow/v1.0`` … and, after the

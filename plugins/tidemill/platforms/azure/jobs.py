@@ -83,34 +83,42 @@ class AzureMlJobs:
 
     def submit(self, job: RemoteJob) -> JobRef:
         """See the port."""
+        return self.take(job.name, command_body(job, self.workspace, self.environment(job.image)), _OWN)
+
+    def take(self, name: str, body: Any, own: Sequence[str]) -> JobRef:
+        """Have the service take a job, by the SDK's model; one of that name whose tags ``own`` are the same is
+        returned instead of a second one.
+
+        Raises:
+            PlatformError: refused, the name is taken by another job, or no answer.
+        """
         from azure.core.exceptions import HttpResponseError
 
-        workspace = self.workspace
-        with self._translated(f"job {job.name}"):
-            body = command_body(job, workspace, self._environment(job.image))
+        workspace, tags = self.workspace, body.properties.tags or {}
+        with self.translated(f"job {name}"):
             try:
-                made = workspace.client.jobs.create_or_update(workspace.group, workspace.name, job.name, body)
+                made = workspace.client.jobs.create_or_update(workspace.group, workspace.name, name, body)
             except HttpResponseError as error:
                 # Of a job that exists, the service lets nothing change but its words: a retry of a call whose answer
                 # was lost may come to this, and so may a job of somebody else.
-                if error.status_code in (400, 409) and (found := self.find(job)) is not None:
-                    return found
-                raise
-        self._check_owner(made, job)
-        return _ref(made, job.name)
+                made = self._get(name) if error.status_code in (400, 409) else None
+                if made is None:
+                    raise
+        self._check_owner(made, name, {key: tags.get(key) for key in own})
+        return _ref(made, name)
 
     def find(self, job: RemoteJob) -> JobRef | None:
         """See the port. Reads by name, so it finds a job that lists do not show yet."""
-        with self._translated(f"job {job.name}"):
+        with self.translated(f"job {job.name}"):
             found = self._get(job.name)
         if found is None:
             return None
-        self._check_owner(found, job)
+        self._check_owner(found, job.name, {key: job.tags.get(key) for key in _OWN})
         return _ref(found, job.name)
 
     def poll(self, refs: Sequence[JobRef]) -> Mapping[str, JobStatus]:
         """See the port. One call for a hundred jobs."""
-        with self._translated("how jobs stand"):
+        with self.translated("how jobs stand"):
             runs = self.workspace.runs([ref.name for ref in refs])
             found = {ref.id: status_of(runs[ref.name]) for ref in refs if ref.name in runs}
             missing = [ref for ref in refs if ref.id not in found]
@@ -139,7 +147,7 @@ class AzureMlJobs:
         from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
         workspace = self.workspace
-        with self._translated(f"stopping job {ref.name}"):
+        with self.translated(f"stopping job {ref.name}"):
             try:
                 workspace.client.jobs.begin_cancel(workspace.group, workspace.name, ref.name, polling=False)
             except ResourceNotFoundError:
@@ -160,6 +168,18 @@ class AzureMlJobs:
         address = self.workspace.studio(ref.name)
         return JobLinks(console=address, log=address)
 
+    def log_of(self, name: str) -> str:
+        """What a job has printed, as far as Azure ML keeps it; empty if there is nothing.
+
+        Raises:
+            PlatformError: refused, or no answer.
+        """
+        with self.translated(f"the log of job {name}"):
+            details = self.workspace.call("GET", f"history/v1.0|/runs/{name}/details")
+            files: Mapping[str, str] = details.get("logFiles") or {}
+            named = sorted(file for file in files if file.rpartition("/")[2].startswith("std_log"))
+            return "".join(self.workspace.text(files[file]) for file in named)
+
     def _get(self, name: str) -> Any:
         from azure.core.exceptions import ResourceNotFoundError
 
@@ -171,18 +191,23 @@ class AzureMlJobs:
                 raise
             return None
 
-    def _check_owner(self, found: Any, job: RemoteJob) -> None:
+    def _check_owner(self, found: Any, name: str, own: Mapping[str, str | None]) -> None:
         tags = found.properties.tags or {}
-        if any(tags.get(key) != job.tags.get(key) for key in _OWN):
+        theirs = {key: tags.get(key) for key in own}
+        if theirs != own:
             raise PlatformError(
-                f"workspace {self.workspace.name} has a job {job.name} that is not this pipeline's (its tags say "
-                f"{ {key: tags.get(key) for key in _OWN} }); delete or archive does not free the name: start a new run",
+                f"workspace {self.workspace.name} has a job {name} that is not this pipeline's: its tags are {theirs}, "
+                f"ours would be {dict(own)}. The name is taken as long as that job is not deleted",
                 fault="user",
             )
 
-    def _environment(self, image: str) -> str:
-        """The environment that holds an image, made if it is not there. ``azureml:NAME:VERSION`` and
-        ``azureml://registries/…`` name one that exists."""
+    def environment(self, image: str) -> str:
+        """The id of the environment that holds an image, made if it is not there. ``azureml:NAME:VERSION`` and
+        ``azureml://registries/…`` name one that exists.
+
+        Raises:
+            PlatformError: refused, or no answer.
+        """
         if image.startswith("azureml://"):
             return image
         if image.startswith("azureml:"):
@@ -190,10 +215,12 @@ class AzureMlJobs:
             kind = f"versions/{version}" if version else "labels/latest"
             return f"{self.workspace.scope}/environments/{name}/{kind}"
         if image not in self._environments:
-            self._environments[image] = register_image(self.workspace, image)
+            with self.translated(f"the environment for image {image}"):
+                self._environments[image] = register_image(self.workspace, image)
         return self._environments[image]
 
-    def _translated(self, doing: str) -> Any:
+    def translated(self, doing: str) -> Any:
+        """What Azure's libraries raise within, as PlatformError."""
         return translated(doing, self.workspace.connection, "azureml")
 
 

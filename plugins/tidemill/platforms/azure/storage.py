@@ -176,7 +176,7 @@ def _retries() -> Any:
     from azure.storage.blob import ExponentialRetry
 
     # The default waits 15 s before the first repetition.
-    return ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=5, random_jitter_range=1)
+    return ExponentialRetry(initial_backoff=0, increment_base=2, retry_total=5, random_jitter_range=1)
 
 
 def _is(blob: Any, digest: str, size: int) -> bool:
