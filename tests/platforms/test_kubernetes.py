@@ -515,3 +515,27 @@ def _until(check: Callable[[], bool], seconds: float = 20) -> None:
     while not check():
         assert time.monotonic() < end, "it never came"
         time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_hundred_lost_answers_make_no_second_job(
+    jobs: KubernetesJobs, cluster: tuple[Emulation, Platform], emulation: Emulation
+) -> None:
+    for n in range(100):
+        emulation.set_faults(hold=True, lose={"create_namespaced_job": 1 + n % 2})
+        assert jobs.submit(remote_job(cluster[1], "kubernetes", f"lost-{n}")).name == f"lost-{n}"
+    names = [found["name"] for found in emulation.report()["jobs"] if found["name"].startswith("lost-")]
+    assert len([name for name in names if name != "lost-once"]) == 100
+
+
+@pytest.mark.slow
+def test_a_thousand_jobs_are_polled_in_a_few_calls(
+    jobs: KubernetesJobs, cluster: tuple[Emulation, Platform], emulation: Emulation
+) -> None:
+    emulation.set_faults(noop=True, start_delay=3600)
+    refs = [jobs.submit(remote_job(cluster[1], "kubernetes", f"thousand-{n}")) for n in range(1000)]
+    before = sum(emulation.report()["calls"].values())
+    found = jobs.poll(refs)
+    assert len(found) == 1000
+    # Pages of 500 of all jobs of the namespace, of which other tests have made some.
+    assert sum(emulation.report()["calls"].values()) - before <= 4
