@@ -6,7 +6,8 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -208,13 +209,20 @@ class Live:
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     root = tmp_path_factory.mktemp("live") / "project"
     _make_project(root)
+    with running(root, {}) as found:
+        yield found
+
+
+@contextmanager
+def running(root: Path, environment: Mapping[str, str]) -> Iterator[Live]:
+    """An Airflow and an MLflow server for a project; they end with the block."""
     project = Project(root, root / ".tidemill")
     path = os.pathsep.join(filter(None, [str(_second_distribution(root.parent)), os.environ.get("PYTHONPATH")]))
     said: list[str] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as statsd:
         statsd.bind(("127.0.0.1", 0))
         statsd.settimeout(0.2)
-        extra = {"PYTHONPATH": path, **_settings(statsd.getsockname()[1])}
+        extra = {"PYTHONPATH": path, **_settings(statsd.getsockname()[1]), **environment}
         stack = Stack(project, ports=(0, 0), reparse=2, say=said.append, extra=extra)
         try:
             up = stack.up()
@@ -236,13 +244,18 @@ def _settings(port: int) -> dict[str, str]:
     }
 
 
-def _make_project(root: Path) -> None:
+def empty_project(root: Path) -> None:
+    """A project with the loader and nothing to load."""
     (root / "dags").mkdir(parents=True)
     (root / "include").mkdir()
     # The folder and the installed distribution both bring Tidemill's plugin: it must be registered once.
     (root / "plugins").symlink_to(REPOSITORY / "plugins")
     for name in ("tidemill.py", "tidemill_errors.py"):
         (root / "dags" / name).write_bytes((REPOSITORY / "dags" / name).read_bytes())
+
+
+def _make_project(root: Path) -> None:
+    empty_project(root)
     (root / "dags" / "uses_second.py").write_text(USES_SECOND, encoding="utf-8")
     (root / "dags" / "gated.yaml").write_text(GATED.lstrip(), encoding="utf-8")
     (root / "dags" / "watched.yaml").write_text(WATCHED.lstrip(), encoding="utf-8")

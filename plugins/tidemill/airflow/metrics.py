@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tidemill.records import MonitorReport
+    from tidemill.steps.context import StepContext
 
+_MONITORED = frozenset({"aws", "gcp", "azure"})
+"""The providers with a monitoring of their own: CloudWatch, Cloud Monitoring, Application Insights."""
 _LONGEST = 100
 
 
@@ -45,6 +48,20 @@ def emit(report: MonitorReport, dag_id: str) -> None:
     tags = {"model": report.model, "version": report.version or "none", "dag_id": dag_id}
     for name, value in gauges(report):
         stats.gauge(f"tidemill.monitor.{_plain(report.model)}.{name}", value, tags=tags)
+
+
+def forward(report: MonitorReport, ctx: StepContext) -> None:
+    """Write the same numbers to the monitoring of the pipeline's cloud; that it does not take them is a warning."""
+    from tidemill.platforms.ports import PlatformError
+    from tidemill.steps.remote import cloud_of
+
+    if ctx.spec.platform.provider not in _MONITORED:
+        return
+    dimensions = {"model": report.model, "version": report.version or "none", "dag_id": ctx.dag_id}
+    try:
+        cloud_of(ctx).metrics.put(dict(gauges(report)), dimensions, ctx.as_of.instant)
+    except PlatformError as error:
+        ctx.log.warning("the numbers are not in the cloud's own monitoring: %s", error)
 
 
 def _plain(name: str) -> str:

@@ -161,10 +161,11 @@ class StepOperator(BaseOperator):
         self.said = said(record)
         value: dict[str, Any] = record.to_json()
         if isinstance(record, MonitorReport):
-            from tidemill.airflow.metrics import emit
+            from tidemill.airflow.metrics import emit, forward
 
             self.reported = record.page is not None
             emit(record, ctx.dag_id)
+            forward(record, ctx)
         if isinstance(record, RetrainRequest | Scoring):
             for outlet in self.outlets:
                 context["outlet_events"][outlet].extra = value

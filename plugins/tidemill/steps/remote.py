@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tidemill.ledger import views
 from tidemill.ledger.installation import installation_id
 from tidemill.platforms.cloud import Cloud, service_of
-from tidemill.platforms.ports import JobRef, JobStatus, PlatformError, RemoteJob
+from tidemill.platforms.ports import JobRef, JobStatus, PlatformError, RemoteJob, TrackedTraining
 from tidemill.records import DataVersion, RemoteTraining
 from tidemill.steps.context import StepContext, StepError, StepWaits
 from tidemill.steps.ledger_io import record
@@ -332,6 +332,24 @@ class _Training:
         with self.ctx.open_ledger() as ledger:
             if ledger.find(self.ctx.model, key) is None:
                 record(ledger, self.ctx, views.JOB, made, key=key)
+
+
+def track(ctx: StepContext, metrics: Mapping[str, float]) -> None:
+    """Write a finished training to the platform's own experiments, where the spec asks for that beside MLflow.
+
+    Raises:
+        StepError: the platform does not take it (``retry`` if another try can help).
+    """
+    if ctx.spec.train.track == "mlflow":
+        return
+    intent = _Intent(**ctx.memory.get(_INTENT))
+    tags = {"tidemill-dag": ctx.dag_id, "tidemill-run": ctx.run_id, "tidemill-as-of": ctx.as_of.instant.isoformat()}
+    training = TrackedTraining(intent.name, ctx.pipeline, ctx.spec.train.params, metrics, tags)
+    try:
+        address = cloud_of(ctx).tracking.log(training)
+    except PlatformError as error:
+        raise StepError(f"train.track: {ctx.spec.train.track}: {error}", retry=error.fault != "user") from error
+    ctx.log.info("%s: %s", ctx.spec.train.track, address)
 
 
 def cloud_of(ctx: StepContext) -> Cloud:

@@ -1,0 +1,268 @@
+"""Trainings on every cloud's service, in a live Airflow: the same numbers as here, and nothing runs on unwatched."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.emulators import Emulation, start
+from tests.live.conftest import REPOSITORY, Live, empty_project, running
+
+# An Airflow of its own for minutes: beside the other one of `make test` neither would come to anything.
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(900)]
+
+TRAIN = '''
+"""The demonstration's training, which also tells where its own code was."""
+
+from include.flights import train as flights
+
+
+def train(context):
+    import time
+
+    (context.output / "where.txt").write_text(flights.__file__)
+    time.sleep(context.params.get("sleep", 0))
+    return flights.train(Given(context))
+
+
+class Given:
+    """The context without the parameter that scikit-learn does not know."""
+
+    def __init__(self, context):
+        self._context = context
+        self.params = {name: value for name, value in context.params.items() if name != "sleep"}
+
+    def __getattr__(self, name):
+        return getattr(self._context, name)
+'''
+
+SPEC = """
+tidemill: 1
+platform: %(platform)s
+data:
+  source: include/flights/departures.parquet
+  key: [flight_id]
+  window: {column: time_hour, train: 1 month, holdout: 1 month}
+train:
+  code: include.placed:train
+  %(train)s
+  params: {max_iter: 30, sleep: %(sleep)s}
+  seed: 2013
+evaluate: {task: classification, target: late, metrics: [roc_auc, log_loss]}
+promote:
+  when: {roc_auc: {at_least: 0.6}}
+"""
+
+PLATFORMS: Mapping[str, dict[str, Any]] = {
+    "sagemaker": {
+        "provider": "aws",
+        "region": "eu-west-1",
+        "bucket": "s3://acme-ml",
+        "role": "arn:aws:iam::123456789012:role/ml-training",
+        "queue": "ml",
+    },
+    "batch": {},
+    "vertex": {"provider": "gcp", "region": "europe-west4", "project": "acme-ml", "bucket": "gs://acme-models"},
+    "azureml": {
+        "provider": "azure",
+        "subscription": "00000000-0000-0000-0000-000000000000",
+        "resource_group": "ml",
+        "workspace": "acme-ml",
+        "compute": "cpu-cluster",
+        "bucket": "abfss://models@acmeml.dfs.core.windows.net",
+    },
+    "kubernetes": {
+        "provider": "kubernetes",
+        "namespace": "ml",
+        "bucket": "s3://acme-pods",
+        "bucket_connection": "pods_bucket",
+    },
+}
+TRAINS = {
+    "local": "",
+    "sagemaker": "{service: sagemaker, image: 'a/b:1', resources: {machine: ml.m5.xlarge}}",
+    "batch": "{service: batch, image: 'a/b:1', resources: {cpu: 1, memory: 2 GiB}}",
+    "vertex": "{image: 'a/b:1', resources: {machine: n1-standard-4}}",
+    "azureml": "{image: 'a/b:1'}",
+    "kubernetes": "{image: 'a/b:1'}",
+}
+SERVICES = tuple(PLATFORMS)
+AS_OF = "2013-04-01T00:00:00+00:00"
+
+
+@dataclass
+class Clouds:
+    """A live Airflow whose connections lead to the emulators."""
+
+    live: Live
+    emulations: Mapping[str, Emulation]
+
+    def drop(self, name: str, service: str, sleep: float = 0) -> None:
+        """A spec of the flights for a service; returns when Airflow has its DAG."""
+        import yaml
+
+        platform = {"provider": "local"} if service == "local" else _platform(service)
+        text = SPEC % {
+            "platform": yaml.safe_dump(platform, default_flow_style=True).strip(),
+            "train": "",
+            "sleep": sleep,
+        }
+        value = yaml.safe_load(text)
+        value["train"] |= yaml.safe_load(TRAINS[service]) or {}
+        self.live.dag_file(f"{name}.yaml", yaml.safe_dump(value, sort_keys=False))
+        self.live.wait_for_dag(name)
+        self.live.api.pause(name, False)
+
+    def started(self, name: str) -> str:
+        """A run that waits for its job: its id."""
+        run: str = self.live.api.start(name, None, {"as_of": AS_OF})["dag_run_id"]
+        self.live.wait_for(f"{name} to be deferred", lambda: self.train(name, run)["state"] == "deferred", 180)
+        return run
+
+    def train(self, name: str, run: str) -> dict[str, Any]:
+        tasks = {task["task_id"]: task for task in self.live.api.tasks(name, run)}
+        return tasks["train"]
+
+    def jobs(self, name: str) -> list[dict[str, Any]]:
+        """What the ledger has of a model's jobs."""
+        with self.live.ledger() as ledger:
+            return [dict(entry.body) for entry in ledger.entries(name, kinds=["job"])]
+
+    def evaluated(self, name: str) -> dict[str, Any]:
+        with self.live.ledger() as ledger:
+            return dict(ledger.entries(name, kinds=["evaluation"])[-1].body)
+
+    def change(self, method: str, path: str, body: Mapping[str, Any]) -> None:
+        """A person's action, as the UI sends it."""
+        self.live.api._call(method, f"/api/v2{path}", json=dict(body))
+
+
+def _platform(service: str) -> dict[str, Any]:
+    return PLATFORMS["sagemaker" if service == "batch" else service]
+
+
+@pytest.fixture(scope="module")
+def clouds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clouds]:
+    root = tmp_path_factory.mktemp("clouds") / "project"
+    empty_project(root)
+    (root / "include" / "__init__.py").touch()
+    shutil.copytree(REPOSITORY / "include" / "flights", root / "include" / "flights")
+    (root / "include" / "placed.py").write_text(TRAIN.lstrip(), encoding="utf-8")
+    with ExitStack() as stack:
+        emulations, environment = {}, {}
+        for service in SERVICES:
+            provider = _platform(service)["provider"]
+            if provider in emulations:
+                continue
+            folder = root.parent / provider
+            folder.mkdir()
+            emulations[provider] = stack.enter_context(start(provider, folder, _platform(service)))
+            environment |= emulations[provider].environment
+        yield Clouds(stack.enter_context(running(root, environment)), emulations)
+
+
+@pytest.fixture(scope="module")
+def here(clouds: Clouds) -> dict[str, Any]:
+    """What the training on this machine came to."""
+    clouds.drop("local_flights", "local")
+    run = clouds.live.api.start("local_flights", None, {"as_of": AS_OF})["dag_run_id"]
+    clouds.live.finish("local_flights", run)
+    return clouds.evaluated("local_flights")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_service_trains_the_model_that_this_machine_does(
+    clouds: Clouds, here: dict[str, Any], service: str
+) -> None:
+    name = f"{service}_flights"
+    clouds.drop(name, service)
+    run = clouds.live.api.start(name, None, {"as_of": AS_OF})["dag_run_id"]
+    tasks = clouds.live.finish(name, run, 300)
+    assert tasks["promote"]["state"] == "success"
+    there = clouds.evaluated(name)
+    for metric, value in here["challenger"]["metrics"].items():
+        assert there["challenger"]["metrics"][metric] == pytest.approx(value, abs=1e-9)
+    assert [job["state"] for job in clouds.jobs(name)] == ["intended", "submitted", "succeeded"]
+    run_id = clouds.live.api.xcom(name, run, "train")["run_id"]
+    where = _artifact(clouds.live, run_id, "output/where.txt")
+    assert not where.startswith((str(clouds.live.project.root), str(REPOSITORY)))
+
+
+def _artifact(live: Live, run_id: str, path: str) -> str:
+    import mlflow
+    from mlflow.artifacts import load_text
+
+    mlflow.set_tracking_uri(live.address.mlflow)
+    return str(load_text(f"runs:/{run_id}/{path}"))
+
+
+ENDED = {
+    "failed": ("PATCH", "/dags/{dag}/dagRuns/{run}/taskInstances/train", {"new_state": "failed"}),
+    "success": ("PATCH", "/dags/{dag}/dagRuns/{run}/taskInstances/train", {"new_state": "success"}),
+    "run": ("PATCH", "/dags/{dag}/dagRuns/{run}", {"state": "failed"}),
+}
+
+
+@pytest.mark.parametrize("how", list(ENDED))
+def test_a_job_ends_when_somebody_ends_its_waiting_task(clouds: Clouds, how: str) -> None:
+    name = f"ended_{how}"
+    clouds.drop(name, "kubernetes", sleep=600)
+    run = clouds.started(name)
+    method, path, body = ENDED[how]
+    clouds.change(method, path.format(dag=name, run=run), body)
+    clouds.live.wait_for("the end of the job", lambda: not _running(clouds, name), 60)
+
+
+def test_clearing_a_waiting_task_ends_its_job_and_starts_another(clouds: Clouds) -> None:
+    clouds.drop("cleared", "vertex", sleep=600)
+    run = clouds.started("cleared")
+    body = {"dry_run": False, "task_ids": ["train"], "dag_run_id": run, "only_failed": False, "reset_dag_runs": True}
+    clouds.change("POST", "/dags/cleared/clearTaskInstances", body)
+
+    def second() -> bool:
+        return [(j["attempt"], j["state"]) for j in clouds.jobs("cleared")][-1] == (2, "submitted")
+
+    clouds.live.wait_for("a second job", second, 90)
+    assert len(_running(clouds, "cleared", "gcp")) == 1
+    clouds.change("PATCH", f"/dags/cleared/dagRuns/{run}", {"state": "failed"})
+    clouds.live.wait_for("the end of the job", lambda: not _running(clouds, "cleared", "gcp"), 60)
+
+
+def test_a_triggerer_that_is_killed_loses_no_job(clouds: Clouds) -> None:
+    clouds.drop("survives", "vertex", sleep=15)
+    run = clouds.started("survives")
+    killed = clouds.live.stack.servers()["triggerer"]
+    for pid, _ in killed.family():
+        _kill(pid)
+    time.sleep(1)
+    clouds.live.stack.up()
+    clouds.live.finish("survives", run, 300)
+    assert [job["state"] for job in clouds.jobs("survives")] == ["intended", "submitted", "succeeded"]
+
+
+def _kill(pid: int) -> None:
+    import contextlib
+    import os
+    import signal
+
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _running(clouds: Clouds, name: str, provider: str = "kubernetes") -> list[dict[str, Any]]:
+    """The jobs of a pipeline that the service still runs."""
+    label = name.replace("_", "-")
+    found = clouds.emulations[provider].report()["jobs"]
+    return [job for job in found if label in job["name"] and _lives(job)]
+
+
+def _lives(job: dict[str, Any]) -> bool:
+    if "state" in job:
+        return job["state"] in {"JOB_STATE_QUEUED", "JOB_STATE_PENDING", "JOB_STATE_RUNNING"}
+    return bool(job["status"].get("active"))
