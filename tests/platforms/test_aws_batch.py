@@ -139,7 +139,7 @@ def test_a_lost_answer_makes_no_second_job_where_lists_are_up_to_date(emulation:
 @pytest.mark.slow
 def test_a_lost_answer_is_told_where_lists_are_late_and_never_sent_again(emulation: Emulation, cloud: Cloud) -> None:
     job = job_of(cloud, "late")
-    emulation.set_faults(hold=True, lose={"SubmitJob": 1}, listing_delay=3.0)
+    emulation.set_faults(hold=True, lose={"SubmitJob": 1}, listing_delay=8.0)
     with pytest.raises(PlatformError, match="whether AWS Batch took the job late is not known") as caught:
         cloud.jobs.submit(job)
     assert caught.value.fault == "system"

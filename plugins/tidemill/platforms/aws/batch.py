@@ -17,6 +17,8 @@ from tidemill.platforms.ports import Fault, JobLinks, JobRef, JobStatus, Platfor
 _OURS: Final = ("tidemill-job", "tidemill-installation")
 _PAGE: Final = 100
 _SUBMITS: Final = 4
+_SEARCHES: Final = (0.0, 1.0, 3.0)
+"""Seconds before each search for a job whose submit was not answered: lists are late."""
 _HOST: Final = "Host EC2"
 
 
@@ -113,9 +115,11 @@ class BatchJobs:
         )
 
     def _after_silence(self, job: RemoteJob, error: PlatformError) -> JobRef:
-        found = self.find(job)
-        if found is not None:
-            return found
+        for pause in _SEARCHES:
+            time.sleep(pause)
+            found = self.find(job)
+            if found is not None:
+                return found
         raise PlatformError(
             f"{error}; whether AWS Batch took the job {job.name} is not known: it is looked for before it is "
             "submitted again"
@@ -189,6 +193,5 @@ def _failure(described: Mapping[str, Any], container: Mapping[str, Any]) -> tupl
         return "capacity", f"the machine was taken away too often ({words})"
     if code == 137:
         return "system", f"it was killed, maybe for want of memory: train.resources.memory ({words})"
-    if code in {20, 143} or code is None:
-        return "system", words
-    return "user", words
+    # 10 is the runtime's own code, 126 and 127 are those of an image that lacks a program.
+    return ("user" if code in {10, 126, 127} else "system"), words

@@ -51,9 +51,7 @@ def definition_request(job: RemoteJob, region: str) -> dict[str, Any]:
     if job.resources.count == 1:
         body |= {"type": "container", "containerProperties": container}
     else:
-        nodes: dict[str, Any] = {"targetNodes": "0:", "container": container}
-        if job.machine:
-            nodes["instanceTypes"] = [job.machine]
+        nodes = {"targetNodes": "0:", "container": container}
         body |= {
             "type": "multinode",
             "nodeProperties": {"numNodes": job.resources.count, "mainNode": 0, "nodeRangeProperties": [nodes]},
@@ -142,7 +140,7 @@ def _refuse_settings(job: RemoteJob) -> None:
     if job.spot and resources.count > 1:
         # "Multi-node parallel jobs aren't supported on compute environments that use Spot": user guide.
         raise _refused("AWS Batch runs a training of several machines (train.resources.count) on no spot machines")
-    if job.machine and resources.count == 1:
+    if job.machine:
         raise _refused(
             "AWS Batch chooses the machine by the queue: name cpu, memory and gpu in train.resources, no machine"
         )

@@ -175,5 +175,6 @@ def fault_of(reason: str) -> Fault:
     if reason.startswith("InternalServerError"):
         return "system"
     code = _EXIT.search(reason)
-    # 137: killed, mostly for want of memory. 143: asked to end. 20: the runtime's own word for the system's fault.
-    return "system" if code is not None and code[1] in {"137", "143", "20"} else "user"
+    # What ended without the runtime's word: 10 is its own code, 126 and 127 are the shell's for an image that lacks a
+    # program. Others are killed (137, mostly for want of memory), asked to end (143), or broken.
+    return "user" if code is None or code[1] in {"10", "126", "127"} else "system"
