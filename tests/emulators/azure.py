@@ -162,6 +162,8 @@ class Azure(Emulator):
         if token == "expired":
             # Azure Resource Manager's words.
             raise Refused(401, "ExpiredAuthenticationToken", "The access token expiry UTC time is earlier than now.")
+        if token == "early":
+            raise Refused(401, "InvalidAuthenticationToken", "The access token is not yet valid: nbf is in the future.")
         raise Refused(401, "InvalidAuthenticationToken", "The access token is invalid.")
 
     def _perform(self, operation: str, request: Request) -> Response:

@@ -46,7 +46,8 @@ def told(error: Any, doing: str, connection: str, service: str) -> PlatformError
         return PlatformError(
             f"{doing}: Azure does not accept the time of this machine's calls; set its clock: {message}", fault="user"
         )
-    if status == 401 or (status is None and isinstance(error, ClientAuthenticationError)) or code in _UNSIGNED:
+    # Of a wrong secret, Microsoft Entra says 400 or 401.
+    if status == 401 or (status != 403 and isinstance(error, ClientAuthenticationError)) or code in _UNSIGNED:
         return PlatformError(
             f"{doing}: the credentials of connection {connection!r} are wrong or have expired; renew its secret or "
             f"token: {message}",

@@ -56,9 +56,7 @@ MOST_TAGS: Final = 50
 _OWN: Final = ("tidemill-job", "tidemill-installation")
 _EXIT: Final = re.compile(r"(?:status|exit) code:? (-?\d+)", re.I)
 _FEW: Final = 3
-_NO_WORKSPACE: Final = frozenset(
-    {"ResourceNotFound", "ResourceGroupNotFound", "SubscriptionNotFound", "InvalidSubscriptionId"}
-)
+_NO_WORKSPACE: Final = frozenset({"ResourceGroupNotFound", "SubscriptionNotFound", "InvalidSubscriptionId"})
 """Azure Resource Manager's own codes; a job that is not there is told by Azure ML itself (``UserError``)."""
 
 
@@ -187,7 +185,8 @@ class AzureMlJobs:
             return self.workspace.client.jobs.get(self.workspace.group, self.workspace.name, name)
         except ResourceNotFoundError as error:
             # A workspace that is not there is another matter than a job that is not.
-            if code_of(error) in _NO_WORKSPACE:
+            code, message = code_of(error), str(error.message)
+            if code in _NO_WORKSPACE or (code == "ResourceNotFound" and "/jobs/" not in message):
                 raise
             return None
 

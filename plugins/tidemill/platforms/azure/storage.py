@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tidemill.platforms.azure.account import TIMEOUTS, quiet
-from tidemill.platforms.azure.errors import translated
+from tidemill.platforms.azure.errors import code_of, translated
 from tidemill.platforms.cloud import connection_id
 from tidemill.platforms.ports import Connection, Connections, PlatformError, Stored
 from tidemill.spec.platform import Platform
@@ -129,10 +129,17 @@ class Blobs:
 
     def versions(self, uri: str) -> Sequence[str]:
         """See the port."""
+        from azure.core.exceptions import HttpResponseError
+
         at = address_of(uri)
         with self._translated(uri):
             found = self._container(at).list_blobs(name_starts_with=at.key, include=["versions"])
-            ids = [str(blob.version_id) for blob in found if blob.name == at.key and blob.version_id]
+            try:
+                ids = [str(blob.version_id) for blob in found if blob.name == at.key and blob.version_id]
+            except HttpResponseError as error:
+                if "HierarchicalNamespace" not in code_of(error):
+                    raise
+                return []  # an account with folders cannot keep versions
         return sorted(ids, reverse=True)  # they are instants
 
     def _blob(self, uri: str) -> Any:
