@@ -15,6 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
+_ALIVE: set[Container] = set()
+
+
 class Container:
     """One command in a process group of its own. Its folder is gone after ``close``.
 
@@ -53,6 +56,8 @@ class Container:
                 start_new_session=True,
             )
 
+        _ALIVE.add(self)
+
     def wait(self, stop: threading.Event, seconds: float | None = None, grace: float = 5.0) -> int | None:
         """Wait for the end of the command: its exit code, or ``None`` if it was ended because ``stop`` was set or the
         time was over (SIGTERM, and after ``grace`` seconds SIGKILL, to the whole group)."""
@@ -76,9 +81,20 @@ class Container:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def close(self) -> None:
-        """Take the folder away."""
+        """Take the folder away, once the command has ended."""
+        _ALIVE.discard(self)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, number)
+
+
+def end_all(grace: float = 3.0) -> None:
+    """End every container of this process that still runs, together."""
+    running = [container for container in list(_ALIVE) if container.process.poll() is None]
+    for container in running:
+        container._signal(signal.SIGTERM)
+    end = time.monotonic() + grace
+    for container in running:
+        container.end(max(0.0, end - time.monotonic()))

@@ -26,6 +26,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
 from tests.emulators.faults import Misbehaviour
+from tests.emulators.processes import end_all
 
 Refusal = Literal["throttle", "fail", "denied"]
 _ROOT = Path(__file__).parents[2]
@@ -65,7 +66,7 @@ class Emulator(ABC):
         return {}
 
     def close(self) -> None:  # noqa: B027
-        """End every container and every process that it started."""
+        """End every process that it started, but for containers: those are ended afterwards, whatever it does."""
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one call."""
@@ -135,6 +136,7 @@ def serve(application: type[Emulator]) -> None:
             pass
     finally:
         emulator.close()
+        end_all()
     # Threads may still be answering; nobody waits for them.
     os._exit(0)
 
