@@ -14,7 +14,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-
 _ALIVE: set[Container] = set()
 
 
