@@ -431,7 +431,7 @@ def test_a_wrong_clock_is_told(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) ->
         cloud.jobs.find(job_of(cloud, "x"))
 
 
-def test_a_thousand_jobs_cost_twenty_calls_a_poll(emulation: Emulation, cloud: Cloud) -> None:
+def test_hundreds_of_jobs_cost_two_calls_a_hundred(emulation: Emulation, cloud: Cloud) -> None:
     emulation.set_faults(hold=True)
     from concurrent.futures import ThreadPoolExecutor
 
@@ -464,6 +464,20 @@ def test_a_thousand_jobs_cost_twenty_calls_a_poll(emulation: Emulation, cloud: C
     assert max(seen) <= 8
     sagemaker.delete_training_job(TrainingJobName=refs[0].name)
     assert cloud.jobs.poll(refs)[refs[0].id].state == "stopped"
+
+
+def test_one_of_many_that_was_deleted_is_missed(emulation: Emulation, cloud: Cloud) -> None:
+    emulation.set_faults(hold=True)
+    refs = [cloud.jobs.submit(job_of(cloud, f"deleted-{n}")) for n in range(6)]
+    assert len(cloud.jobs.poll(refs)) == 6
+    sagemaker = client(emulation, "sagemaker")
+    sagemaker.stop_training_job(TrainingJobName="deleted-3")
+    sagemaker.delete_training_job(TrainingJobName="deleted-3")
+    for _ in range(20):
+        found = cloud.jobs.poll(refs)
+        if refs[3].id not in found:
+            break
+    assert set(found) == {ref.id for n, ref in enumerate(refs) if n != 3}
 
 
 def test_new_jobs_that_lists_do_not_show_yet_are_not_missing(emulation: Emulation, cloud: Cloud) -> None:
