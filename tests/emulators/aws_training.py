@@ -219,12 +219,12 @@ class Training:
         self.described.setdefault("TrainingStartTime", time.time())
         started = time.monotonic()
         containers = [self._container(base) for base in bases]
-        helper = threading.Thread(target=self._watch, args=(bases, over, interrupted), daemon=True)
-        helper.start()
+        watcher = threading.Thread(target=self._watch, args=(bases, over, interrupted), daemon=True)
+        watcher.start()
         halt = _Any(self.stop, interrupted)
         codes = [container.wait(halt, min(limit, end - started)) for container in containers]
         over.set()
-        helper.join()
+        watcher.join()
         seconds = time.monotonic() - started
         self._trained += seconds
         for base in bases:
