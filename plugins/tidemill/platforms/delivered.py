@@ -57,3 +57,32 @@ def _listed(storage: Storage, base: str, folder: Path) -> dict[str, int]:
     finally:
         file.unlink(missing_ok=True)
     return sizes
+
+
+def settle(output: Path, folder: Path, place: str) -> None:
+    """Check a fetched output against its own list of files, leave no other file (an earlier attempt's) in it, and move
+    its result out. Without a result nothing else was delivered either, and the folder is emptied.
+
+    Raises:
+        PlatformError: a file is missing or cut short.
+    """
+    special = output / _SPECIAL
+    result = special / "result.json"
+    try:
+        sizes: dict[str, int] = json.loads((special / "files.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        if result.is_file():
+            raise PlatformError(f"{place} is half an output: its list of files is missing or cut short") from None
+        sizes = {}
+    for name, size in sizes.items():
+        file = output / name
+        found = file.stat().st_size if file.is_file() else None
+        if found != size:
+            said = "is missing" if found is None else f"has {found:,} of its {size:,} bytes"
+            raise PlatformError(f"{place} is half an output: {name} {said}")
+    for file in output.rglob("*"):
+        if file.is_file() and special not in file.parents and file.relative_to(output).as_posix() not in sizes:
+            file.unlink()
+    if result.is_file():
+        os.replace(result, folder / "output.result.json")
+    shutil.rmtree(special, ignore_errors=True)

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from tidemill.ledger import views
 from tidemill.ledger.installation import installation_id
@@ -29,6 +29,8 @@ from tidemill.steps.ledger_io import record
 
 if TYPE_CHECKING:
     from typing import Literal
+
+    from tidemill.platforms.packing import Package
 
     State = Literal["intended", "submitted", "succeeded", "failed", "stopped"]
 
@@ -42,7 +44,8 @@ _DIGEST: Final = 10
 
 @dataclass(frozen=True)
 class _Intent:
-    """What the task remembers of its job. ``machine`` is an index into the spec's list."""
+    """What the task remembers of its job. ``machine`` is an index into the spec's list; ``code`` the packed code's
+    version."""
 
     attempt: int
     cleared: int
@@ -53,6 +56,7 @@ class _Intent:
     machine: int = 0
     spot: bool = False
     began: str = ""
+    code: str = ""
 
     @property
     def ended(self) -> bool:
@@ -68,10 +72,13 @@ def train(ctx: StepContext, folder: Path, data: DataVersion, fetch: Callable[[],
         StepWaits: the job runs; call this again when it has ended.
         StepError: the job failed (``retry`` if another attempt can help), or the platform cannot be reached.
     """
+    training = _Training(ctx, folder, data, fetch)
     try:
-        _Training(ctx, folder, data, fetch).run()
+        training.run()
     except PlatformError as error:
         raise StepError(str(error), retry=error.fault != "user") from error
+    finally:
+        training.tidy()
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,11 @@ class _Training:
             intent = self._after_failure(intent, ref, status, fresh=fresh)
             fresh = False
 
+    def tidy(self) -> None:
+        """Remove the packed code, if there is any."""
+        if "_package" in vars(self):
+            self._package.file.unlink(missing_ok=True)
+
     def _remembered(self) -> _Intent | None:
         value = self.ctx.memory.get(_INTENT)
         return None if value is None else _Intent(**value)
@@ -156,6 +168,8 @@ class _Training:
         job = self._job(intent)
         ref = self.cloud.jobs.find(job)
         if ref is None:
+            intent = replace(intent, code=self._package.version)
+            job = self._job(intent)
             self._upload(job)
             ref = self.cloud.jobs.submit(job)
             self.ctx.log.info("submitted job %s to %s", job.name, self.cloud.service)
@@ -247,7 +261,7 @@ class _Training:
             platform=self.cloud.platform,
             resources=train.resources,
             image=train.image or "",
-            code=f"{base}/code/{self._package.version}",
+            code=f"{base}/code/{intent.code}",
             data=f"{base}/data/{self.data.version}",
             job=f"{base}/jobs/{intent.name}/job",
             output=f"{base}/jobs/{intent.name}/output",
@@ -260,7 +274,7 @@ class _Training:
         )
 
     @cached_property
-    def _package(self) -> Any:
+    def _package(self) -> Package:
         from tidemill.platforms.packing import pack
 
         return pack(self.ctx.project.root, self.ctx.spec.train.code)

@@ -56,6 +56,12 @@ def run(ctx: StepContext) -> Run:
         "tidemill.spec_hash": ctx.spec_hash,
         "tidemill.seed": str(ctx.spec.train.seed),
     }
+    if ctx.spec.train.requirements is not None:
+        try:
+            content = ctx.project.path(ctx.spec.train.requirements).read_bytes()
+        except OSError as error:
+            raise StepError(f"train.requirements: {ctx.spec.train.requirements}: {error.strerror}") from None
+        same["tidemill.requirements"] = hashlib.sha256(content).hexdigest()[:_NAME_DIGITS]
     if _remote(ctx) and ctx.cleared:
         # Somebody cleared the task: a job costs money, so that another one is trained only for who asks for it.
         same["tidemill.cleared"] = str(ctx.cleared)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tidemill.platforms.cloud import connection_id
+from tidemill.platforms.delivered import collect
 from tidemill.platforms.kubernetes.body import job_body
 from tidemill.platforms.kubernetes.errors import Refused, asked, refusal
 from tidemill.platforms.kubernetes.status import ENDED, hopeless, needs_pods, status_of
 from tidemill.platforms.kubernetes.storage import open_storage
-from tidemill.platforms.outputs import fetch
 from tidemill.platforms.ports import (
     Connections,
     JobLinks,
@@ -124,7 +124,7 @@ class KubernetesJobs:
 
     def collect(self, job: RemoteJob, ref: JobRef, folder: Path) -> None:
         """Fetch what the job left. See ``RemoteJobs``."""
-        fetch(self._storage, job.output, folder)
+        collect(self._storage, job.output, folder)
 
     def links(self, ref: JobRef) -> JobLinks:
         """Where a person looks at the job: ``dashboard_url`` of the connection's extra, an address with ``{namespace}``
