@@ -183,9 +183,11 @@ class Runner:
             return self._watch(run, containers)
         finally:
             for container in containers:
-                container.end(0.5)
+                container.end()
             if containers:
                 run.log = containers[0].text()
+            for container in containers:
+                container.close()
             self._unmount(run, folder)
             shutil.rmtree(folder, ignore_errors=True)
 
