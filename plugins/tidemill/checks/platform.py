@@ -40,7 +40,11 @@ _RESOURCES: Final[dict[str, tuple[str, ...]]] = {
     "azureml": ("count", "spot"),
     "kubernetes": ("count", "cpu", "memory", "gpu", "accelerator", "node_selector", "tolerations", "spot"),
 }
-_NETWORK: Final[dict[str, tuple[str, ...]]] = {"aws": ("subnets", "security_groups", "isolated"), "gcp": ("name",)}
+_NETWORK: Final[dict[str, tuple[str, ...]]] = {
+    "sagemaker": ("subnets", "security_groups", "isolated"),
+    "batch": (),
+    "vertex": ("name",),
+}
 _SCHEMES: Final[dict[str, tuple[str, ...]]] = {
     "aws": ("s3",),
     "gcp": ("gs",),
@@ -85,8 +89,9 @@ def check(spec: Spec, sources: Sources) -> Iterator[SpecError]:
     yield from _bucket(spec, sources)
     yield from _region(spec, sources, service)
     network = sources.merged["platform"].get("network")
-    if isinstance(network, dict) and provider in _NETWORK:
-        yield from _known("platform.network", _NETWORK, provider, f"provider {provider}", sources)
+    if isinstance(network, dict) and service in _NETWORK:
+        # A queue of Batch has a network of its own.
+        yield from _known("platform.network", _NETWORK, service, service, sources)
     yield from _limits(spec, sources)
 
 

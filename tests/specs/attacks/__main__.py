@@ -404,9 +404,9 @@ def run(attacks: Iterable[Attack], report: Callable[[str], None], *, write: bool
 
 def corpus(*, short: bool = False) -> Iterator[Attack]:
     """All attacks, one after the other, since the process of each begins with the memory of this one; with ``short``
-    every fourth of those in single fields, and not the largest ones."""
+    every tenth of those in single fields, and not the largest ones."""
     yield from stored()
-    yield from islice(fields(), 0, None, 4 if short else 1)
+    yield from islice(fields(), 0, None, 10 if short else 1)
     yield from linked()
     yield from caches()
     yield from generated(short=short)
