@@ -20,18 +20,13 @@ from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
-from tests.emulators import Emulation, connection_variable
-from tests.emulators.azure_blob import BlobService, installed, operation, refusal
+from tests.emulators import Emulation
+from tests.emulators.azure_blob import BlobService, installed, refusal
 from tests.emulators.azure_jobs import ENDED, Refused, Run, Runner, check_command, create
+from tests.emulators.azure_names import INSTRUMENTATION_KEY, SCOPE, TOKEN, connection, name_of
 from tests.emulators.server import Emulator, Refusal, launch, serve
 
-TOKEN = "emulated-token"
-INSTRUMENTATION_KEY = "00000000-0000-0000-0000-00000000ab1e"
 PAGE = 50
-_SCOPE = re.compile(
-    r"/subscriptions/([^/]+)/resourceGroups/([^/]+)/providers/Microsoft\.MachineLearningServices/workspaces/([^/]+)(.*)",
-    re.IGNORECASE,
-)
 _ADDRESS = re.compile(r"abfss://([^@/]+)@([a-z0-9]+)\.")
 __all__ = ["installed", "start"]
 
@@ -97,27 +92,7 @@ class Azure(Emulator):
 
     def operation(self, request: Request) -> str:
         """See above."""
-        path = request.path
-        if path.startswith(f"/{self.account}/"):
-            return operation(request.method, request.args)
-        if "/mlflow/" in path:
-            return "Mlflow"
-        if path.endswith("/batchrundata"):
-            return "BatchGetRunData"
-        if path.endswith("/details"):
-            return "GetDetails"
-        if "/PipelineRuns/PipelineSubmit/" in path:
-            return "PipelineSubmit"
-        if path.endswith("/v2.1/track"):
-            return "Track"
-        if path == "/discovery":
-            return "Discovery"
-        found = _SCOPE.fullmatch(path)
-        rest = found[4] if found else ""
-        for pattern, names in _OPERATIONS:
-            if re.fullmatch(pattern, rest) and request.method in names:
-                return names[request.method]
-        return "Unknown"
+        return name_of(request, self.account)
 
     def refuse(self, kind: Refusal, operation: str, request: Request) -> Response:
         """As Azure Resource Manager words it; storage has words of its own."""
@@ -167,7 +142,7 @@ class Azure(Emulator):
         raise Refused(401, "InvalidAuthenticationToken", "The access token is invalid.")
 
     def _perform(self, operation: str, request: Request) -> Response:
-        found = _SCOPE.search(request.path)
+        found = SCOPE.search(request.path)
         if found is None:
             raise Refused(404, "InvalidResource", f"no such path: {request.path}")
         self._exists(found)
@@ -414,46 +389,12 @@ class Azure(Emulator):
         return _json({"itemsReceived": len(items), "itemsAccepted": len(items), "errors": []})
 
 
-_OPERATIONS: tuple[tuple[str, dict[str, str]], ...] = (
-    ("", {"GET": "Workspaces_Get"}),
-    ("/jobs", {"GET": "Jobs_List"}),
-    ("/jobs/[^/]+", {"PUT": "Jobs_CreateOrUpdate", "GET": "Jobs_Get", "DELETE": "Jobs_Delete"}),
-    ("/jobs/[^/]+/cancel", {"POST": "Jobs_Cancel"}),
-    ("/computes/[^/]+", {"GET": "Compute_Get"}),
-    ("/environments/[^/]+/versions", {"GET": "EnvironmentVersions_List"}),
-    (
-        "/environments/[^/]+/versions/[^/]+",
-        {"PUT": "EnvironmentVersions_CreateOrUpdate", "GET": "EnvironmentVersions_Get"},
-    ),
-    ("/components/[^/]+", {"GET": "ComponentContainers_Get"}),
-    ("/components/[^/]+/versions", {"GET": "ComponentVersions_List"}),
-    ("/components/[^/]+/versions/[^/]+", {"PUT": "ComponentVersions_CreateOrUpdate", "GET": "ComponentVersions_Get"}),
-)
-
-
 def start(folder: Path, platform: Mapping[str, Any]) -> Emulation:
     """Start it: see ``tests.emulators.start``."""
     url, process = launch("tests.emulators.azure", folder, platform)
     found = _ADDRESS.match(str(platform.get("bucket") or "abfss://models@acmeml.dfs.core.windows.net"))
     assert found is not None
     return Emulation(url, connection(url, found[2], platform), process)
-
-
-def connection(url: str, account: str, platform: Mapping[str, Any]) -> dict[str, str]:
-    """The Airflow connection that leads to the emulator at ``url``."""
-    import base64
-    import hashlib
-
-    extra = {
-        "subscriptionId": platform.get("subscription"),
-        "access_token": TOKEN,
-        "resource_manager_endpoint": url,
-        "storage_endpoint": f"{url}/{account}",
-        "shared_access_key": base64.b64encode(hashlib.sha512(account.encode()).digest()).decode(),
-        "application_insights": f"InstrumentationKey={INSTRUMENTATION_KEY};IngestionEndpoint={url}/",
-    }
-    name = str(platform.get("connection") or "azure_default")
-    return connection_variable(name, {"conn_type": "azure", "extra": extra})
 
 
 def _json(value: Any, status: int = 200) -> Response:
