@@ -62,11 +62,6 @@ _ENDS = {
     "/v2.1/track": "Track",
     "/discovery": "Discovery",
 }
-    "/batchrundata": "BatchGetRunData",
-    "/details": "GetDetails",
-    "/v2.1/track": "Track",
-    "/discovery": "Discovery",
-}
 
 
 def connection(url: str, account: str, platform: Mapping[str, Any]) -> dict[str, str]:
