@@ -169,7 +169,7 @@ def test_performance_of_earlier_rows_and_estimates_are_told_for_what_they_are(le
     output = StringIO()
     render(summary, Console(file=output, width=200))
     text = " ".join(output.getvalue().split())
-    assert "from 2013-05: roc_auc 0.7000; roc_auc about 0.8000 (estimated, without labels)" in text
+    assert "from 2013-05: roc_auc 0.7000; estimated without labels: roc_auc about 0.8000" in text
 
 
 def test_a_training_without_a_gate_is_unfinished(ledger: Ledger) -> None:

@@ -104,10 +104,11 @@ def take_pictures(root: Path) -> None:
         ui.page.get_by_role("button", name="Dag Docs").first.click()
         ui.page.get_by_text("Code tab shows it").first.wait_for()
         ui.picture(images / "docs.png")
-        month = next(r["dag_run_id"] for r in api.runs("flight_delays.monitor") if "2013-08-01" in r["dag_run_id"])
-        ui.page.set_viewport_size({"width": 1440, "height": 1434})  # as far as the first charts
-        ui.open(report_path("flight_delays.monitor", month), "Columns, worst first")
-        ui.picture(images / "drift-report.png")
+        months = {r["dag_run_id"][8:18]: r["dag_run_id"] for r in api.runs("flight_delays.monitor")}
+        for month, name, height in (("2013-08-01", "drift-report", 1434), ("2013-12-01", "performance-report", 940)):
+            ui.page.set_viewport_size({"width": 1440, "height": height})
+            ui.open(report_path("flight_delays.monitor", months[month]), "Columns, worst first")
+            ui.picture(images / f"{name}.png")
         ui.page.set_viewport_size(SCREEN)
         broken.write_text(
             (root / "dags" / "flight_delays.yaml").read_text().replace("when:\n    roc_auc:", "when:\n    roc_acu:")

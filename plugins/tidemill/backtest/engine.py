@@ -1,8 +1,9 @@
 """History, window by window: the runs that the schedules would have made, through the pipeline's own steps.
 
-A tick of the monitor judges its window by the champion that was in force then, and asks for a training as the policy
-has it; a tick of the training trains. The data of each run is what the spec's windows give at that instant, so that
-nothing sees what had not happened yet. Steps of the user's own are left out: what they do to the world, they would do.
+A tick of the scoring lets the champion that was in force then predict; one of the monitor judges its window, and asks
+for a training as the policy has it; one of the training trains. The data of each run is what the spec's windows give at
+that instant, so that nothing sees what had not happened yet. Steps of the user's own are left out: what they do to the
+world, they would do.
 """
 
 from __future__ import annotations
@@ -64,13 +65,13 @@ def backtest(
             f"{world.plan.file} has no `monitor`, so nothing judges the windows: add one with a schedule, e.g. "
             "`monitor: {schedule: monthly, drift: {}}`"
         )
-    ticks = [tick for tick in ticks_of(world.plan, since, until) if tick.kind in ("monitor", "training")]
+    ticks = [tick for tick in ticks_of(world.plan, since, until) if tick.kind in ("score", "monitor", "training")]
     for kind, what in (("training", "schedule"), ("monitor", "monitor.schedule")):
         if not any(tick.kind == kind for tick in ticks):
             raise BacktestError(f"{world.plan.file}: `{what}` has no run in this span; say another --from or --to")
     progress.begin(len(ticks) * len(POLICIES))
     stories = tuple(_Teller(world, policy, progress).story(ticks) for policy in POLICIES)
-    own = sorted({t.task_id for dag in world.plan.dags if dag.kind != "score" for t in dag.tasks if t.own is not None})
+    own = sorted({task.task_id for dag in world.plan.dags for task in dag.tasks if task.own is not None})
     return Backtest(
         pipeline=world.plan.pipeline,
         spec_hash=world.plan.spec_hash,
@@ -106,7 +107,7 @@ class _Teller:
                     "runs": self._runs.get(tick.instant, 0),
                 }
                 self._world.keep(self._policy, name, kept)
-                said = _said(self._windows[windows:], self._trainings[trainings:])
+                said = _said(tick.kind, self._windows[windows:], self._trainings[trainings:])
             else:
                 self._windows += [_window(w) for w in kept["windows"]]
                 self._trainings += [_training(t) for t in kept["trainings"]]
@@ -125,7 +126,9 @@ class _Teller:
             if self._policy.follows_calendar(has_champion=self._has_champion()):
                 self._train(tick.instant, _scheduled(tick))
             return
-        found = self._run("monitor", f"backtest__{format_instant(tick.instant)}", _scheduled(tick))
+        found = self._run(tick.kind, f"backtest__{format_instant(tick.instant)}", _scheduled(tick))
+        if tick.kind == "score":
+            return  # the monitor says what its log is worth
         report = found.record(MonitorReport)
         if report is None:
             self._windows.append(_unjudged(tick, found.stopped))
@@ -229,7 +232,7 @@ def _judged(report: MonitorReport) -> Window:
     return Window(
         start=format_instant(start or report.start),
         end=format_instant(end or report.end),
-        version=report.version,
+        version=performance.version if performance else report.version,
         rows=report.rows,
         labelled=(performance.rows if performance else None) or report.labelled,
         metrics=metrics,
@@ -244,10 +247,10 @@ def _unjudged(tick: Tick, why: str) -> Window:
     return Window(start=start, end=end, version=None, rows=0, labelled=0, why=(why,))
 
 
-def _said(windows: list[Window], trainings: list[Training]) -> str:
+def _said(kind: Kind, windows: list[Window], trainings: list[Training]) -> str:
     said = [f"{' and '.join(w.fired)} alarm" for w in windows if w.fired]
     said += [f"{t.outcome}{f': version {t.version}' if t.version else ''}" for t in trainings]
-    return ", ".join(said) or ("quiet" if windows else "no training")
+    return ", ".join(said) or {"score": "scored", "training": "no training"}.get(kind, "quiet")
 
 
 def _window(value: dict[str, Any]) -> Window:

@@ -27,8 +27,7 @@ class Policy:
         if monitor is not None:
             bounds = {name: Bound() for name in spec.evaluate.metrics} | (monitor.performance or {})
             monitor = monitor.model_copy(update={"performance": bounds, "partitions": None})
-        # Scores that were logged are those of the real champions, not of this policy's.
-        update: dict[str, Any] = {"monitor": monitor, "score": None}
+        update: dict[str, Any] = {"monitor": monitor}
         return spec.model_copy(update=update if self.name == "given" else {**update, "retrain": None})
 
     def follows_calendar(self, *, has_champion: bool) -> bool:

@@ -70,14 +70,16 @@ class World:
 
         spec = Spec.model_validate(plan.spec)
         # History is trained again here, wherever the pipeline itself trains.
-        spec = spec.model_copy(update={"platform": Platform(provider="local", price=spec.platform.price)})
+        here = Platform(provider="local").model_copy(update={"price": spec.platform.price})
+        spec = spec.model_copy(update={"platform": here})
         told = [plan.spec_hash, code_version(project.root), str(since)]
-        source = project.path(spec.data.source)
-        files = sorted(p for p in source.rglob("*") if p.is_file()) if source.is_dir() else [source]
-        try:
-            told += [f"{f} {f.stat().st_size} {f.stat().st_mtime_ns}" for f in files]
-        except OSError as error:
-            raise BacktestError(f"{source} cannot be read: {error.strerror}. Check data.source.") from None
+        for key, name in _sources(spec).items():
+            source = project.path(name)
+            files = sorted(p for p in source.rglob("*") if p.is_file()) if source.is_dir() else [source]
+            try:
+                told += [f"{f} {f.stat().st_size} {f.stat().st_mtime_ns}" for f in files]
+            except OSError as error:
+                raise BacktestError(f"{source} cannot be read: {error.strerror}. Check {key}.") from None
         identity = hashlib.sha256("\n".join(told).encode()).hexdigest()[:12]
         state = project.state / _LEFT / plan.pipeline / identity
         return cls(plan, spec, Project(project.root, state), identity)
@@ -128,7 +130,7 @@ class World:
             run_id=run_id,
             task_id=step,
             try_number=1,
-            spec=policy.spec(self.spec),
+            spec=self._spec(policy),
             spec_hash=self.plan.spec_hash,
             model=self.model(policy),
             project=self.project,
@@ -140,6 +142,14 @@ class World:
             answer={"chosen_options": ["Approve"], "responded_by_user": {"name": "the backtest"}},
             log=self.log,
         )
+
+    def _spec(self, policy: Policy) -> Spec:
+        """The spec as a policy has it. What the real champions scored is not read: each policy has a log of its own."""
+        spec = policy.spec(self.spec)
+        if spec.score is None:
+            return spec
+        log = str(self.project.state / "predictions" / policy.name)
+        return spec.model_copy(update={"score": spec.score.model_copy(update={"output": log})})
 
     def kept(self, policy: Policy, name: str) -> dict[str, Any] | None:
         """What an earlier, interrupted backtest had come to here."""
@@ -159,3 +169,14 @@ class World:
 
     def _file(self, policy: Policy, name: str) -> Path:
         return self.project.state / "ticks" / policy.name / f"{name}.json"
+
+
+def _sources(spec: Spec) -> dict[str, str]:
+    """What a backtest reads, by the key that names it."""
+    labels = spec.monitor.labels if spec.monitor else None
+    found = {
+        "data.source": spec.data.source,
+        "score.source": spec.score.source if spec.score else None,
+        "monitor.labels.source": labels.source if labels else None,
+    }
+    return {key: source for key, source in found.items() if source}

@@ -237,7 +237,8 @@ def _seen(window: Mapping[str, Any]) -> list[str]:
         found += [f"from {_span(performance)}: {', '.join(told)}"] if late else told
     if window["estimate"]:
         values = window["estimate"]["metrics"]
-        found += [f"{name} about {_number(values[name])} (estimated, without labels)" for name in _in_order(values)]
+        told = ", ".join(f"{name} about {_number(values[name])}" for name in _in_order(values))
+        found.append(f"estimated without labels: {told}")
     return found or window["why"]
 
 
@@ -250,7 +251,8 @@ def _table_of_worth(summary: Summary) -> Table | None:
     table = _table(title, "window", "champion", "before", *metrics)
     for w in worth:
         cells = [_compared(w["metrics"].get(name) or {}) for name in metrics]
-        table.add_row(_span(w), f"v{w['version']}{' ←' if w['following'] else ''}", f"v{w['against']}", *cells)
+        span = _span(w).replace(" to ", "\n")  # in one line it would leave the figures no room
+        table.add_row(span, f"v{w['version']}{' ←' if w['following'] else ''}", f"v{w['against']}", *cells)
     return table
 
 

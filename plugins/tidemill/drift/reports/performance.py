@@ -78,7 +78,7 @@ def section(watched: Watched) -> Iterator[str]:
     tone = next((tone for tone in ("bad", "warn", "good") if tone in tones), "mute")
     yield '<section aria-labelledby="performance">\n<h2 id="performance">Performance</h2>'
     yield f'<div class="verdict {tone}">\n<h3>{headline(watched)}</h3>'
-    yield from (f'<p class="why">{shown(text[:1].upper() + text[1:])}</p>' for text in watched.why if _says(text))
+    yield from (f'<p class="why">{shown(_sentence(text))}</p>' for text in watched.why if _says(text))
     if report.performance is not None:
         yield from _figures(report.performance, report)
     yield "</div>"
@@ -92,6 +92,11 @@ def section(watched: Watched) -> Iterator[str]:
 def _says(text: str) -> bool:
     """Whether a sentence is no repetition of what the tables hold."""
     return not text.startswith(("estimated without labels", "performance from "))
+
+
+def _sentence(text: str) -> str:
+    """With a capital, unless it begins with a metric's name."""
+    return text if text.partition(" ")[0] in METRICS else text[:1].upper() + text[1:]
 
 
 def _states(watched: Watched) -> dict[str, State]:
@@ -148,9 +153,10 @@ def _measured(performance: Performance, watched: Watched, states: Mapping[str, S
     previous, ends = watched.report.previous, _ends(performance.intervals)
     before = f'<th scope="col">Version {shown(previous.version)} before it</th>' if previous is not None else ""
     yield '<div class="scroll" role="region" aria-labelledby="performance" tabindex="0">\n<table>'
+    old = ", the square is the version before" if previous is not None else ""
     yield (
-        "<caption>Measured. The line is the confidence interval, the mark is the bound: the alarm is given when the "
-        "whole interval lies beyond it.</caption>"
+        f"<caption>Measured. The line is the confidence interval, the mark is the bound{old}: the alarm is given when "
+        "the whole interval lies beyond the bound.</caption>"
     )
     yield (
         '<thead><tr><th scope="col" class="left">Metric</th><th scope="col" class="left">Verdict</th>'
@@ -159,13 +165,13 @@ def _measured(performance: Performance, watched: Watched, states: Mapping[str, S
     )
     for name in _in_order(performance.metrics):
         state, value, interval = states[name], performance.metrics[name], ends.get(name)
-        old = previous.metrics.get(name) if previous is not None else None
+        was = previous.metrics.get(name) if previous is not None else None
         pill = f'<span class="pill {_TONE[state]}"><span aria-hidden="true">{_SIGN[state]} </span>{state}</span>'
         yield (
             f'<tr><th scope="row">{shown(name)}</th><td class="left">{pill}</td><td class="by">{_number(value)}</td>'
-            f'<td>{_interval(interval)}</td><td class="left">{_line(value, interval, watched.bounds.get(name), old)}'
+            f'<td>{_interval(interval)}</td><td class="left">{_line(value, interval, watched.bounds.get(name), was)}'
             f"</td><td>{_bound(watched.bounds.get(name))}</td>"
-            f"{f'<td>{_number(old)}</td>' if previous is not None else ''}</tr>"
+            f"{f'<td>{_number(was)}</td>' if previous is not None else ''}</tr>"
         )
     yield "</tbody>\n</table>\n</div>"
 
@@ -240,6 +246,6 @@ def _line(
     if interval is not None:
         drawn.append(f'<path class="span{kind}" d="M{x(interval.low)} 10H{x(interval.high)}"/>')
     if before is not None and math.isfinite(before):
-        drawn.append(f'<rect class="ref" x="{x(before) - 3}" y="7" width="6" height="6"/>')
+        drawn.append(f'<rect class="before" x="{round(x(before) - 4, 1)}" y="6" width="8" height="8"/>')
     drawn.append(f'<circle class="dot{kind}" cx="{x(value)}" cy="10" r="4"/>')
     return f'<svg class="line" viewBox="0 0 {_WIDTH} 20" aria-hidden="true">{"".join(drawn)}</svg>'
