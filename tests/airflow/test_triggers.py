@@ -24,6 +24,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     running = gcp.emulation()
     running.set_faults()
     monkeypatch.setattr(triggers, "_SOON", 0.3)
+    monkeypatch.setattr(triggers, "_EARLIEST", 0.3)
     yield Cloud(clouds.platform_of(gcp.PLATFORM), "vertex", clouds.connections(monkeypatch, running))
     running.set_faults()
 

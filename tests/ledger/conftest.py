@@ -73,10 +73,10 @@ class PostgresServer:
             for statement in statements:
                 connection.execute(statement)
 
-    def start(self) -> None:
+    def start(self, *, connections: int = 40) -> None:
         import psycopg
 
-        where = ("listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=40")
+        where = ("listen_addresses=127.0.0.1", "unix_socket_directories=", f"max_connections={connections}")
         light = ("fsync=off", "shared_buffers=4MB", "autovacuum=off", "huge_pages=off")
         settings = (*where, *light)
         options = [part for setting in settings for part in ("-c", setting)]
@@ -111,7 +111,7 @@ def _unprivileged() -> str:
     return "postgres" if "postgres" in names else "nobody"
 
 
-def _postgres_binaries() -> Path | None:
+def postgres_binaries() -> Path | None:
     found = shutil.which("initdb")
     folders = [Path(found).resolve().parent] if found else []
     folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
@@ -121,7 +121,7 @@ def _postgres_binaries() -> Path | None:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A running server; tests that stop it start it again."""
-    binaries = _postgres_binaries()
+    binaries = postgres_binaries()
     if binaries is None:
         pytest.skip("PostgreSQL server binaries not found: apt-get install postgresql")
     server = PostgresServer(binaries)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import AsyncIterator, Hashable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,10 @@ from tidemill.platforms.cloud import Cloud, connection_id
 from tidemill.platforms.ports import JobRef, JobStatus, PlatformError
 
 _SOON: Final = 2.0
-"""Seconds to the first poll: Airflow 3.3.2 loses a deferred task whose trigger fires before it has read that."""
+"""Seconds to the first poll, and between polls while something changes."""
+_EARLIEST: Final = 4.0
+"""Seconds for which a trigger does not fire: Airflow 3.3.2 takes a task for failed that runs again before its executor
+has told of the process that deferred it, which on a busy machine ends seconds after it has said so."""
 _SLOWEST: Final = 30.0
 _THROTTLED: Final = 120.0
 _UNKNOWN: Final = timedelta(minutes=5)
@@ -109,11 +113,13 @@ class JobTrigger(BaseEventTrigger):
         jobs = self.waiting.setdefault(key, {})
         jobs[job.id] = job
         missing: datetime | None = None
+        earliest = time.monotonic() + _EARLIEST
         try:
             async for found in shared_stream:
                 now, status = datetime.now(UTC), found.get(job.id)
                 missing = None if status is not None else missing or now
                 if status is not None and status.ended:
+                    await asyncio.sleep(max(0.0, earliest - time.monotonic()))
                     yield _event(job.name, status.state)
                     return
                 queued = status is not None and status.state == "queued" and self.queued_until is not None
