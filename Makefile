@@ -11,7 +11,7 @@ export PYTHON
 # More arguments for pytest: make test PYTEST_ARGS="-k gate -x"
 PYTEST_ARGS ?=
 
-.PHONY: help setup run stop test test-all bench format lock compose-env clean distclean
+.PHONY: help setup azurite run stop test test-all bench format lock compose-env clean distclean
 
 help: ## this list
 	@echo "Tidemill: one YAML file becomes a live machine-learning pipeline in Airflow."
@@ -29,14 +29,17 @@ run: setup ## start Airflow, run the demonstration pipeline through 2013, say wh
 stop: ## stop what make run started
 	@if [ -d .tidemill ] && [ -x $(BIN)/python ]; then $(BIN)/python -m tidemill.demo down; fi
 
-test: setup ## lint, format, types, import layers, and every test that needs no other program
+azurite: setup
+	@scripts/setup-azurite.sh || echo "setup: without Azurite the tests of Azure are skipped"
+
+test: azurite ## lint, format, types, import layers, and every test that needs no other program
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not (slow or browser or node or terraform or next)" $(PYTEST_ARGS)
 
-test-all: setup ## the rest: slow tests, and those with a browser, Node.js or Terraform where it is there
+test-all: azurite ## the rest: slow tests, and those with a browser, Node.js or Terraform where it is there
 	@scripts/test-rest.sh $(PYTEST_ARGS)
 
 bench: setup ## measure every headline figure and print the tables
@@ -58,4 +61,4 @@ clean: stop ## remove the demonstration's state and all caches; .venv stays
 	find . -path "./.venv*" -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
 
 distclean: clean ## clean, and remove the environments
-	rm -rf .venv .venv-next
+	rm -rf .venv .venv-next .venv-node tests/emulators/azurite/node_modules

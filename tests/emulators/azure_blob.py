@@ -35,7 +35,8 @@ def installed() -> bool:
 
 
 def _program() -> list[str] | None:
-    node, script = shutil.which("node"), _HOME / "node_modules/azurite/dist/src/blob/main.js"
+    own, script = _HOME.parents[2] / ".venv-node/bin/node", _HOME / "node_modules/azurite/dist/src/blob/main.js"
+    node = str(own) if own.exists() else shutil.which("node")
     return [node, str(script)] if node and script.is_file() else None
 
 
@@ -45,7 +46,7 @@ class BlobService:
     def __init__(self, folder: Path, account: str) -> None:
         program = _program()
         if program is None:
-            raise RuntimeError(f"Azurite is not installed: npm ci --prefix {_HOME} (it needs Node.js)")
+            raise RuntimeError("Azurite is not installed: run scripts/setup-azurite.sh")
         self.account = account
         # Of the account's name, so that whoever knows that can sign: it guards nothing.
         self.key = base64.b64encode(hashlib.sha512(account.encode()).digest()).decode()

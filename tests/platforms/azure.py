@@ -22,7 +22,7 @@ PLATFORM: dict[str, Any] = {
     "spot_compute": "spot-cluster",
     "bucket": "abfss://models@acmeml.dfs.core.windows.net/base",
 }
-needs_azurite = pytest.mark.skipif(not installed(), reason="Azurite is not installed (make setup, with Node.js)")
+needs_azurite = pytest.mark.skipif(not installed(), reason="Azurite is not installed (scripts/setup-azurite.sh)")
 
 
 def platform(**changes: Any) -> Platform:
