@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
@@ -41,11 +42,18 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow database: its migrations take seconds, a copy of it takes none."""
-    if not _made:  # a fixture that several modules import is one fixture for each of them
-        folder = tmp_path_factory.mktemp("mlflow-template")
-        local_store(Project(root=folder, state=folder))
-        _made.append(folder / "mlflow" / "mlflow.db")
+    """An empty MLflow database: its migrations take seconds, a copy of it takes none. All processes share one."""
+    if _made:  # a fixture that several modules import is one fixture for each of them
+        return _made[0]
+    several = "PYTEST_XDIST_WORKER" in os.environ
+    folder = tmp_path_factory.getbasetemp().parent / "mlflow" if several else tmp_path_factory.mktemp("mlflow")
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "whole").exists():
+            local_store(Project(root=folder, state=folder))
+            (folder / "whole").touch()
+    _made.append(folder / "mlflow" / "mlflow.db")
     return _made[0]
 
 

@@ -150,6 +150,55 @@ def test_three_policies_over_the_same_past_and_a_kill_in_the_middle(project: Pat
     assert json.loads(other.stdout)["metric"] == "log_loss"
 
 
+@pytest.mark.slow
+def test_with_late_labels_each_policy_is_judged_by_what_its_own_champions_had_predicted(
+    project: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "dags").mkdir()
+    shutil.copytree(project / "include", tmp_path / "include")
+    pl.read_parquet(project / "include" / "rows.parquet").select("id", "late").write_parquet(
+        tmp_path / "include" / "labels.parquet"
+    )
+    text = SPEC.replace("monitor:\n", "score: {schedule: monthly}\nmonitor:\n  labels: LABELS\n")
+    text = text.replace("LABELS", "{source: include/labels.parquet, delay: 2 d}").replace(
+        "end: 2013-09-01", "end: 2013-07-01"
+    )
+    (tmp_path / "dags" / "flights.yaml").write_text(text)
+    done = run(tmp_path, "--json")
+    assert done.returncode == 0, done.stderr
+    given, never, always = json.loads(done.stdout)["stories"]
+    judged = [[(w["end"], w["version"], w["labelled"]) for w in s["windows"]] for s in (given, never, always)]
+    # Two days of a month are judged in the next one, where the same version has scored them.
+    first = [("2013-04-01", None, 744), ("2013-04-29", "1", 28 * 24)]
+    assert judged[0] == judged[1] == [*first, ("2013-05-30", "1", 31 * 24), ("2013-06-29", "1", 30 * 24)]
+    # Trained again after April, version 2 scored May; what the one before had scored is left out.
+    assert judged[2][:3] == [*first, ("2013-05-30", "2", 29 * 24)]
+    logs = (tmp_path / ".tidemill" / "backtest" / "flights").glob("*/predictions/*/as_of=*")
+    assert {path.parent.name for path in logs} == {"given", "never", "always"}
+    assert not (tmp_path / ".tidemill" / "predictions").exists()
+
+
+@pytest.mark.parametrize("missing", ["labels", "score"])
+def test_what_a_backtest_reads_besides_must_be_there_too(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], missing: str
+) -> None:
+    (tmp_path / "dags").mkdir()
+    shutil.copytree(project / "include", tmp_path / "include")
+    added = {
+        "labels": ("monitor:\n", "monitor:\n  labels: {source: include/none.parquet, delay: 2 d}\n"),
+        "score": ("monitor:\n", "score: {source: include/none.parquet, schedule: monthly}\nmonitor:\n"),
+    }
+    (tmp_path / "dags" / "flights.yaml").write_text(SPEC.replace(*added[missing]))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["tidemill", "backtest", "dags/flights.yaml"])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert exit_.value.code
+    said = capsys.readouterr().err
+    assert "include/none.parquet cannot be read" in said
+    assert f"Check {'monitor.labels' if missing == 'labels' else 'score'}.source." in said
+
+
 def _of(story: dict[str, Any], end: str) -> dict[str, Any]:
     found: dict[str, Any] = next(w for w in story["windows"] if w["end"] == end)
     return found

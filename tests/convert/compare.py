@@ -11,10 +11,11 @@ import copy
 import json
 import logging
 import os
+import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -207,8 +208,21 @@ def main() -> None:
         raise SystemExit(1)
 
 
+def look_at_all(files: Iterable[Path], project: Any) -> None:
+    """Look at all of Airflow's classes that files name in one process, instead of in one for each file."""
+    from tidemill.checks.signatures import signatures
+    from tidemill.convert.names import operator_name
+
+    texts = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    named = {operator_name(name) for name in re.findall(r"\bairflow(?:\.\w+)+", texts)} | {"airflow.sdk.BaseOperator"}
+    signatures([(name, "operator") for name in sorted(named)], project)
+
+
 def _compared(options: argparse.Namespace, scratch: Path) -> list[Result]:
+    from tidemill.project import Project
+
     results: list[Result] = []
+    look_at_all(options.files, Project((options.project or Path.cwd()).resolve(), scratch / "state"))
     for file in options.files:
         place = file.resolve()
         dags = (options.dags or place.parent).resolve()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.convert.compare import look_at_all
 from tests.convert.conftest import HARBOUR, Convert
 from tidemill.convert.dag import spec_of
 from tidemill.convert.file import _default_block
@@ -415,6 +416,7 @@ def test_files_with_mistakes_of_any_kind_are_converted_or_noted(project: Project
         return item.at([spoilt(v, share) for v in item.value]) if isinstance(item.value, list) else item
 
     files = [load(file, file.name) for file in sorted((HARBOUR / "dags").glob("*.yml")) if file.stem != "defaults"]
+    look_at_all((HARBOUR / "dags").glob("*.yml"), project)
     for _ in range(25):
         items = {key: spoilt(item, dice.choice([0.01, 0.04, 0.1])) for key, item in dice.choice(files).items()}
         default = _default_block(items, {})

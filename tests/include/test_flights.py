@@ -127,19 +127,19 @@ def test_equal_input_gives_equal_bytes_and_a_current_file_is_kept(parquet: Path,
     assert (again.stat().st_ino, again.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_a_broken_file_is_replaced(parquet: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("found", ["broken", "of other code"])
+def test_a_file_that_will_not_do_is_replaced(table: Any, tmp_path: Path, found: str) -> None:
+    few = dataclasses.replace(prepare.DEPARTURES, table=lambda: table.head(1000))
     path = tmp_path / "departures.parquet"
-    path.write_bytes(parquet.read_bytes()[:1000])
-    prepare.DEPARTURES.prepare(path)
-    assert path.read_bytes() == parquet.read_bytes()
+    few.prepare(path)
+    whole = path.read_bytes()
+    if found == "broken":
+        path.write_bytes(whole[:1000])
+    else:
+        table.head(10).write_parquet(path, metadata={MADE_BY: "an older prepare.py"})
+    assert few.prepare(path) == 1000
+    assert path.read_bytes() == whole
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_file_of_other_code_is_replaced(table: Any, parquet: Path, tmp_path: Path) -> None:
-    path = tmp_path / "departures.parquet"
-    table.head(10).write_parquet(path, metadata={MADE_BY: "an older prepare.py"})
-    prepare.DEPARTURES.prepare(path)
-    assert path.read_bytes() == parquet.read_bytes()
 
 
 def test_without_the_package_the_message_says_what_to_do(

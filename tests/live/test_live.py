@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from tidemill.cli.airflow_api import Conflict
+from tidemill.demo.stack import AIRFLOW, MLFLOW
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
@@ -28,24 +31,50 @@ promote:
 """
 
 
-def test_a_dropped_yaml_becomes_a_dag_and_a_first_click_on_trigger_trains(live: Any) -> None:
-    live.dag_file("fresh.yaml", (live.project.root / "dags" / "gated.yaml").read_text().replace("manual", "automatic"))
+def test_a_dropped_yaml_becomes_a_dag_a_person_says_no_and_to_what_a_first_click_on_trigger_trains_yes(
+    live: Any,
+) -> None:
+    live.dag_file("fresh.yaml", (live.project.root / "dags" / "gated.yaml").read_text())
     dag = live.wait_for_dag("fresh")
     assert not dag["is_paused"]
     assert "Rows that were made up for a test." in dag["doc_md"]
     source = live.api._call("GET", "/api/v2/dagSources/fresh")["content"]
     assert source.startswith("tidemill: 1")  # the Code tab shows the spec, not the loader
 
-    # The UI's Trigger button, nothing filled in: the run stands at the end of the pipeline.
-    run = live.api.start("fresh", None, {})
-    tasks = live.finish("fresh", run["dag_run_id"])
+    refused, _ = _answered(live, {"as_of": "2020-04-01"}, "Reject")
+    assert refused["outcome"] == "refused"
+    assert any("rejected by" in reason for reason in refused["reasons"])
+    assert live.aliased("fresh") is None
 
-    assert {name: task["state"] for name, task in tasks.items()} == dict.fromkeys(tasks, "success")
-    as_of = live.api.xcom("fresh", run["dag_run_id"], "as_of")
-    assert as_of["instant"] == "2020-05-01T00:00:00+00:00"
-    (promotion,) = live.promotions("fresh")
-    assert promotion["outcome"] == "promoted"
-    assert live.aliased("fresh") == promotion["version"] == "1"
+    # The UI's Trigger button, nothing filled in: the run stands at the end of the pipeline.
+    promoted, run_id = _answered(live, {}, "Approve")
+    tasks = {task["task_id"]: task["state"] for task in live.api.tasks("fresh", run_id)}
+    assert tasks == dict.fromkeys(tasks, "success")
+    assert live.api.xcom("fresh", run_id, "as_of")["instant"] == "2020-05-01T00:00:00+00:00"
+    assert promoted["outcome"] == "promoted"
+    assert live.aliased("fresh") == promoted["version"] != refused["version"]
+    assert promoted["approval"]["answer"] == "Approve"
+
+
+def _answered(live: Any, params: dict[str, str], answer: str) -> tuple[dict[str, Any], str]:
+    """Train, and answer the question; what the gate said, and the run."""
+    run_id = live.api.start("fresh", None, params)["dag_run_id"]
+
+    def waits() -> bool:
+        states = {task["task_id"]: task["state"] for task in live.api.tasks("fresh", run_id)}
+        assert "failed" not in states.values(), states
+        return states.get("approve") == "awaiting_input"
+
+    live.wait_for("a question to a person", waits, 180)
+    # No person answers within a second; Airflow 3.3.2 fails a task that is answered before its scheduler has
+    # read that the task's process ended.
+    time.sleep(3)
+    live.api.answer("fresh", run_id, "approve", answer)
+    with pytest.raises(Conflict):
+        live.api.answer("fresh", run_id, "approve", "Approve")  # an answer is given once
+    live.finish("fresh", run_id)
+    (promotion,) = [p for p in live.promotions("fresh") if p["dag_run"] == run_id]
+    return promotion, run_id
 
 
 def test_a_broken_yaml_shows_what_validate_prints_and_leaves_its_neighbours_alone(live: Any) -> None:
@@ -183,39 +212,6 @@ def test_steps_of_every_sort_run_under_the_real_scheduler(live: Any) -> None:
     assert operators["ways.low"] == "EmptyOperator"  # stored from the whole DAG, not from a task's placeholders
 
 
-def test_a_person_says_no_and_then_yes(live: Any) -> None:
-    live.wait_for_dag("gated")
-
-    def ask(as_of: str, answer: str) -> dict[str, Any]:
-        run_id = live.api.start("gated", None, {"as_of": as_of})["dag_run_id"]
-
-        def waits() -> bool:
-            states = {task["task_id"]: task["state"] for task in live.api.tasks("gated", run_id)}
-            assert "failed" not in states.values(), states
-            return states.get("approve") == "awaiting_input"
-
-        live.wait_for("a question to a person", waits, 180)
-        # No person answers within a second; Airflow 3.3.2 fails a task that is answered before its scheduler has
-        # read that the task's process ended.
-        time.sleep(3)
-        live.api.answer("gated", run_id, "approve", answer)
-        with pytest.raises(Conflict):
-            live.api.answer("gated", run_id, "approve", "Approve")  # an answer is given once
-        live.finish("gated", run_id)
-        (promotion,) = [p for p in live.promotions("gated") if p["dag_run"] == run_id]
-        return promotion
-
-    refused = ask("2020-04-01", "Reject")
-    assert refused["outcome"] == "refused"
-    assert any("rejected by" in reason for reason in refused["reasons"])
-    assert live.aliased("gated") is None
-
-    promoted = ask("2020-05-01", "Approve")
-    assert promoted["outcome"] == "promoted"
-    assert live.aliased("gated") == promoted["version"] != refused["version"]
-    assert promoted["approval"]["answer"] == "Approve"
-
-
 def test_a_replay_moves_the_clock_and_a_monitor_starts_a_training(live: Any) -> None:
     live.wait_for_dag("watched")
     told = _replay(live, "dags/watched.yaml")
@@ -289,6 +285,28 @@ def test_another_distributions_plugin_survives_beside_ours_in_a_tasks_process(li
     plugins = [plugin["name"] for plugin in live.api._call("GET", "/api/v2/plugins")["plugins"]]
     assert plugins.count("tidemill") == plugins.count("second") == 1
     assert live.api._call("GET", "/api/v2/plugins/importErrors")["import_errors"] == []
+
+
+def test_a_second_start_finds_everything_running(live: Any) -> None:
+    before = live.stack.servers()
+    up = live.stack.up()
+    assert up.started == ()
+    assert up.seconds < 10  # a fraction of a second; this machine may be busy
+    assert up.address == live.address
+    assert live.stack.servers() == before
+    assert set(before) == {MLFLOW, *AIRFLOW}
+
+
+def test_a_server_that_was_killed_is_told_and_started_again_alone(live: Any) -> None:
+    before = live.stack.servers()
+    os.kill(before["triggerer"].pid, signal.SIGKILL)
+    live.wait_for("its end", lambda: "triggerer" not in live.stack.servers())
+    live.said.clear()
+    assert live.stack.up().started == ("triggerer",)
+    assert live.said[0].startswith("triggerer has ended by itself; its log (")
+    after = live.stack.servers()
+    assert after.pop("triggerer") != before.pop("triggerer")
+    assert after == before
 
 
 def _replay(live: Any, spec: str) -> subprocess.CompletedProcess[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +20,6 @@ from airflow.sdk import DAG
 with DAG("sleeps", schedule=None):
     BashOperator(task_id="first", bash_command="sleep 6") >> BashOperator(task_id="second", bash_command="true")
 """
-
-
-def test_a_second_start_finds_everything_running(live: Any) -> None:
-    before = live.stack.servers()
-    up = live.stack.up()
-    assert up.started == ()
-    assert up.seconds < 10  # a fraction of a second; this machine may be busy
-    assert up.address == live.address
-    assert live.stack.servers() == before
-    assert set(before) == {MLFLOW, *AIRFLOW}
-
-
-def test_a_server_that_was_killed_is_told_and_started_again_alone(live: Any) -> None:
-    before = live.stack.servers()
-    os.kill(before["triggerer"].pid, signal.SIGKILL)
-    live.wait_for("its end", lambda: "triggerer" not in live.stack.servers())
-    live.said.clear()
-    assert live.stack.up().started == ("triggerer",)
-    assert live.said[0].startswith("triggerer has ended by itself; its log (")
-    after = live.stack.servers()
-    assert after.pop("triggerer") != before.pop("triggerer")
-    assert after == before
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.mlflow_store import store_template  # noqa: F401 - a fixture
 from tidemill.ledger import Ledger, open_ledger
 from tidemill.platforms.ports import Connection, Job, JobResult, Jobs
 from tidemill.project import Project

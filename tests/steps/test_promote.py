@@ -19,6 +19,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.mlflow_store import copy_store
 from tests.steps.conftest import NoConnections
 from tidemill.ledger import Entry, Ledger
 from tidemill.ledger.views import champion
@@ -39,11 +40,11 @@ JUN, JUL, AUG, SEP = (datetime(2013, month, 1, tzinfo=UTC) for month in (6, 7, 8
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def template(tmp_path_factory: pytest.TempPathFactory, store_template: Path) -> tuple[Path, str]:
     """A state folder with MLflow's database made and one data version in DVC; the version."""
     root = tmp_path_factory.mktemp("template")
     project = Project(root=root, state=root / ".tidemill")
-    project.state.mkdir()
+    copy_store(store_template, project)
     open_mlflow(NoConnections(), project).alias(MODEL, ALIAS)
     folder = root / "rows"
     folder.mkdir()

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.mlflow_store import copy_store
 from tests.steps.conftest import NoConnections
 from tidemill.drift.summarise import summarise_table
 from tidemill.project import Project
@@ -41,7 +42,7 @@ def rows(start: datetime, days: int, *, shift: float = 0.0, turned: bool = False
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template(tmp_path_factory: pytest.TempPathFactory, store_template: Path) -> Path:
     """A state folder whose MLflow has two versions: 1 follows the wind, 2 says the opposite."""
     if _made:  # a fixture that several modules import is one fixture for each of them
         return _made[0]
@@ -51,6 +52,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = tmp_path_factory.mktemp("template")
     project = Project(root=root, state=root / ".tidemill")
+    copy_store(store_template, project)
     mlflow = open_mlflow(NoConnections(), project)
     reference = root / "reference.sketch"
     for turned in (False, True):

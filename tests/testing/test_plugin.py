@@ -26,7 +26,6 @@ def test_by_path(load_pipeline):
     assert load_pipeline("dags/rows.yaml", row="dk").run_step("a").value == 1
 
 
-@pytest.mark.slow
 def test_broken(load_pipeline):
     load_pipeline("dags/bad.yaml")
 
@@ -145,16 +144,11 @@ def test_it_runs_in_several_processes(root: Path) -> None:
     assert "6 passed" in said
 
 
-def test_the_fixtures(root: Path) -> None:
-    code, said = run(root, "--strict-markers", "-m", "not slow")
-    assert code == 1
-    assert "2 passed, 1 deselected, 1 error" in said
-    assert '@pytest.mark.tidemill("dags/churn.yaml")' in said
-
-
-def test_a_broken_spec_fails_the_test_that_loads_it_with_its_mistakes_alone(root: Path) -> None:
+def test_the_fixtures_and_a_broken_spec_that_fails_the_test_that_loads_it_with_its_mistakes_alone(root: Path) -> None:
     (root / "dags" / "bad.yaml").write_text(BAD)
-    code, said = run(root, "-k", "test_broken")
+    code, said = run(root)
     assert code == 1
+    assert "1 failed, 2 passed, 1 error" in said
+    assert '@pytest.mark.tidemill("dags/churn.yaml")' in said
     assert 'did you mean "after"' in said
     assert "plan_of" not in said
