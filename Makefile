@@ -35,8 +35,14 @@ azurite: setup
 test: azurite ## lint, format, types, import layers, and every test that needs no other program
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@# mypy takes a minute of one processor: side by side, the tests with real servers leave it the time they wait.
+	@$(MAKE) --no-print-directory -j2 types tests
+
+types:
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+tests:
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not (slow or browser or node or terraform or next)" $(PYTEST_ARGS)
 
 test-all: azurite ## the rest: slow tests, and those with a browser, Node.js or Terraform where it is there
