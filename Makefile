@@ -11,7 +11,7 @@ export PYTHON
 # More arguments for pytest: make test PYTEST_ARGS="-k gate -x"
 PYTEST_ARGS ?=
 
-.PHONY: help setup azurite run stop test test-all bench format lock compose-env clean distclean
+.PHONY: help setup azurite run stop test types tests test-all bench format lock compose-env clean distclean
 
 help: ## this list
 	@echo "Tidemill: one YAML file becomes a live machine-learning pipeline in Airflow."
