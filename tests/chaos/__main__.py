@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--copies", type=int, default=2, metavar="N", help="pipelines of each service (default: 2)")
     parser.add_argument("--services", nargs="+", choices=known, default=known, metavar="NAME", help=" ".join(known))
     parser.add_argument("--lost", type=int, default=0, metavar="N", help="how many answers each service loses")
+    parser.add_argument("--minutes", type=float, metavar="N", help="start no run later than this, count what there is")
     parser.add_argument("--folder", type=Path, help="where everything lives, and stays (default: a temporary folder)")
     given = parser.parse_args(arguments)
     if given.runs <= 0 and given.lost <= 0:
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.lost:
         bad += lost.answers(folder, given.services, given.lost, say)
     if given.runs:
-        outcome = chaos(folder, given.runs, given.seed, given.services, given.copies, say)
+        outcome = chaos(folder, given.runs, given.seed, given.services, given.copies, say, minutes=given.minutes)
         tell(outcome, given.seed, say)
         bad += outcome.bad
     if given.folder is None and not bad:
@@ -79,6 +80,7 @@ def tell(outcome: Outcome, seed: int, say: lost.Say) -> None:
         "runs": len(lives),
         "killed": f"{len(killed)} ({kinds})",
         "servers started again": outcome.restarts,
+        "tasks forgotten by Airflow's local executor": outcome.forgotten,
         "ended well": states["success"],
         "ended badly": states["failed"],
         "did not end": states["not ended"],
@@ -89,7 +91,7 @@ def tell(outcome: Outcome, seed: int, say: lost.Say) -> None:
         "lost records": len(found.lost_records),
     }
     for name, value in rows.items():
-        say(f"{name:24} {value}")
+        say(f"{name:44} {value}")
     bad_lives = [f"{life.state}: {life.told()}" for life in lives if life.state != "success"]
     for text in (*bad_lives, *found.duplicates, *found.lost_jobs, *found.lost_records):
         say(f"PROBLEM {text}")

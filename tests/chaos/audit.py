@@ -73,13 +73,13 @@ def _state(word: str) -> State:
     return _ENDS.get(word.rpartition("_")[2] if word.startswith("JOB_STATE") else word, "live")
 
 
-def examine(world: World, lives: Sequence[Life], pipelines: Sequence[str]) -> Found:
+def examine(world: World, lives: Sequence[Life]) -> Found:
     """Count. All runs have ended, or never will."""
     found = Found()
     whose = {life.run_id: life.told() for life in lives}
     with world.ledger() as ledger:
-        entries = {name: ledger.entries(name) for name in pipelines}
-        for name in [*pipelines, "@installation"]:
+        entries = {name: ledger.entries(name) for name in world.pipelines}
+        for name in [*world.pipelines, "@installation"]:
             found.lost_records += [f"the chain of {name}: {problem}" for problem in ledger.verify(name)]
     every = [entry for chain in entries.values() for entry in chain]
     _jobs(found, jobs_of(world.emulations.values()), [entry for entry in every if entry.kind == views.JOB], whose)

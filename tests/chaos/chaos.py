@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,10 @@ from tests.chaos.audit import Found, examine
 from tests.chaos.killing import Mender
 from tests.chaos.lives import Life, Lives
 from tests.chaos.plan import drawn
-from tests.chaos.world import World, standing
+from tests.chaos.world import standing
 
-_SLEEP = 1.0
-"""Seconds that a training takes, so that kills hit runs whose job is under way."""
+_MANY = 20
+"""Fewer runs are not worth others that only tell how long a run takes."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Outcome:
     lives: Sequence[Life]
     found: Found
     restarts: int
+    forgotten: int
 
     @property
     def bad(self) -> int:
@@ -32,32 +34,29 @@ class Outcome:
 
 
 def chaos(
-    folder: Path, runs: int, seed: int, services: Sequence[str], copies: int, say: Callable[[str], None]
+    folder: Path,
+    runs: int,
+    seed: int,
+    services: Sequence[str],
+    copies: int,
+    say: Callable[[str], None],
+    *,
+    minutes: float | None = None,
 ) -> Outcome:
-    """Start everything, kill each run once, count."""
+    """Start everything, kill each run once, count. No run is started after ``minutes``."""
+    last = None if minutes is None else time.monotonic() + minutes * 60
     planned = drawn(runs, seed, services)
-    with standing(folder, services) as world:
+    with standing(folder, services, copies) as world:
         say(f"everything is up: {', '.join(services)}")
-        pipelines = _dropped(world, services, copies)
         mender = Mender(world.live.stack, say)
         mender.start()
         try:
-            lives = Lives(world, pipelines, mender, say)
-            lives.warm_up(planned[: len(services)])
-            say(f"a run without a kill takes {lives.usual:.0f} s")
+            lives = Lives(world, world.pipelines, mender, say, last)
+            if runs >= _MANY:
+                lives.warm_up(planned[: len(services)])
+                say(f"a run without a kill takes {lives.usual:.0f} s")
             lives.go(planned)
         finally:
             mender.stop()
-        found = examine(world, lives.ended, pipelines)
-    return Outcome(runs, lives.ended, found, mender.starts)
-
-
-def _dropped(world: World, services: Sequence[str], copies: int) -> list[str]:
-    names = []
-    for service in services:
-        for name in world.pipelines(service, copies):
-            world.drop(service, name, _SLEEP)
-            names.append(name)
-    for name in names:
-        world.live.wait_for_dag(name)
-    return names
+        found = examine(world, lives.ended)
+    return Outcome(runs, lives.ended, found, mender.starts, lives.forgotten)

@@ -11,13 +11,16 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from tests.chaos.killing import Mender, kill_task
+from tests.chaos.killing import Mender, kill_task, processes_of
 from tests.chaos.plan import WORKER, Planned
 from tests.chaos.world import World
 
 _LONGEST: Final = 600.0
 """Seconds after its kill in which a run has to end."""
-_USUAL: Final = 60.0
+_USUAL: Final = 50.0
+_FORGOTTEN: Final = 45.0
+"""Seconds that a task is queued without a process before somebody restarts the scheduler. Airflow 3.3.2's local
+executor forgets a task whose worker dies before it has said that the task runs, and only a new scheduler finds it."""
 _FIRST: Final = datetime(2020, 1, 25, tzinfo=UTC)
 _STEP: Final = timedelta(hours=6)
 """Between two runs of a pipeline: without new rows the second would train nothing."""
@@ -37,6 +40,7 @@ class Life:
     at: str = ""
     ended: float | None = None
     state: str = ""
+    queued: float | None = None
 
     def told(self) -> str:
         """The run and its kill, for a person."""
@@ -47,16 +51,20 @@ class Life:
 
 @dataclass
 class Lives:
-    """All runs. ``ended`` holds those that have; ``spared`` those that ended before their kill came."""
+    """All runs. ``ended`` holds those that have; ``spared`` those that ended before their kill came;
+    ``forgotten`` counts the tasks that the local executor forgot. No run
+    is started after ``last``, an instant of the monotonic clock."""
 
     world: World
     pipelines: Sequence[str]
     mender: Mender
     say: Callable[[str], None]
+    last: float | None = None
     usual: float = _USUAL
     active: dict[str, Life] = field(default_factory=dict)
     ended: list[Life] = field(default_factory=list)
     spared: list[Life] = field(default_factory=list)
+    forgotten: int = 0
     _last: float = 0.0
     _made: Counter[str] = field(default_factory=Counter)
 
@@ -88,6 +96,8 @@ class Lives:
                 time.sleep(0.15)
 
     def _start(self, waiting: list[Planned]) -> None:
+        if self.last is not None and time.monotonic() > self.last:
+            waiting.clear()
         for planned in list(waiting):
             name = next((n for n in self.pipelines if n.startswith(planned.service) and n not in self.active), None)
             if name is None:
@@ -115,8 +125,21 @@ class Lives:
             del self.active[life.pipeline]
             self.pipelines = [name for name in self.pipelines if name != life.pipeline]
             return
+        self._find_forgotten(life, age, tasks)
         if life.killed is None and age >= life.due and self._kill(life, age, tasks):
             life.killed = age
+
+    def _find_forgotten(self, life: Life, age: float, tasks: list[tuple[str, str, str, int]]) -> None:
+        queued = [instance for instance, _, state, _ in tasks if state == "queued"]
+        if not queued or self.mender.busy:
+            life.queued = None
+        elif life.queued is None:
+            life.queued = age
+        elif age - life.queued > _FORGOTTEN and not any(processes_of(instance) for instance in queued):
+            life.queued = None
+            self.forgotten += 1
+            self.say(f"forgotten by the local executor, so the scheduler is restarted: {life.told()}")
+            self.mender.kill("scheduler")
 
     def _kill(self, life: Life, age: float, tasks: list[tuple[str, str, str, int]]) -> bool:
         """Whether the kill has hit. A worker's waits for a process, a server's until all servers are there."""

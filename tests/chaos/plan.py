@@ -17,8 +17,8 @@ _WEIGHTS: Final[dict[Kind, int]] = {
     # The leader alone as the kernel kills one process, or everything in its container.
     "triggerer": 3,
     "triggerer+children": 3,
-    "scheduler": 3,
-    "scheduler+children": 3,
+    "scheduler": 2,
+    "scheduler+children": 2,
 }
 
 

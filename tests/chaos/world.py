@@ -74,6 +74,8 @@ _MODULES: Final = (
     "airflow.providers.google.common.hooks.base_google",
     "airflow.providers.cncf.kubernetes.hooks.kubernetes",
 )
+_SLEEP: Final = 1.0
+"""Seconds that a training takes, so that kills hit runs whose job is under way."""
 _TASKS: Final = {"retries": 5, "retry_delay": "5 s"}
 _SETTINGS: Final = {
     "CORE__PARALLELISM": 6,
@@ -98,13 +100,14 @@ _SETTINGS: Final = {
 
 @dataclass(frozen=True)
 class World:
-    """What is up. ``metadata``: the URL of Airflow's database; ``ledger_url``: the ledger's."""
+    """What is up. ``metadata``: the URL of Airflow's database; ``ledger_url``: the ledger's;
+    ``pipelines``: each is named after its service, and has one run at a time."""
 
     live: Live
     emulations: Mapping[str, Emulation]
     metadata: str
     ledger_url: str
-    services: Sequence[str]
+    pipelines: Sequence[str]
 
     def database(self) -> Any:
         """A connection of psycopg's to Airflow's database, where each statement stands for itself."""
@@ -125,42 +128,34 @@ class World:
         """The ledger, open."""
         return open_ledger(self.ledger_url)
 
-    def pipelines(self, service: str, copies: int) -> list[str]:
-        """The pipelines of a service: each has one run at a time."""
-        return [f"{service}_{n}" for n in range(copies)]
-
-    def drop(self, service: str, name: str, sleep: float) -> None:
-        """A pipeline's spec."""
-        import yaml
-
-        platform = PLATFORMS["sagemaker" if service == "batch" else service]
-        spec = {
-            "tidemill": 1,
-            "platform": platform,
-            "defaults": dict(_TASKS),
-            "data": {
-                "source": "include/rows.parquet",
-                "key": ["id"],
-                "window": {"column": "time", "train": "14 d", "holdout": "7 d"},
-            },
-            "train": {
-                "code": "include.train:train",
-                "params": {"sleep": sleep},
-                **yaml.safe_load(TRAINS[service]),
-            },
-            "evaluate": {"task": "classification", "target": "late", "metrics": ["roc_auc"]},
-            "promote": {"when": {"roc_auc": {"at_least": 0.6}}},
-        }
-        self.live.dag_file(f"{name}.yaml", yaml.safe_dump(spec, sort_keys=False))
-
 
 def services() -> list[str]:
     """The services that can be emulated on this machine."""
     return [service for service in PLATFORMS if service != "azureml" or installed()]
 
 
+def _spec(service: str) -> str:
+    """A pipeline on a service."""
+    import yaml
+
+    spec = {
+        "tidemill": 1,
+        "platform": PLATFORMS["sagemaker" if service == "batch" else service],
+        "defaults": dict(_TASKS),
+        "data": {
+            "source": "include/rows.parquet",
+            "key": ["id"],
+            "window": {"column": "time", "train": "14 d", "holdout": "7 d"},
+        },
+        "train": {"code": "include.train:train", "params": {"sleep": _SLEEP}, **yaml.safe_load(TRAINS[service])},
+        "evaluate": {"task": "classification", "target": "late", "metrics": ["roc_auc"]},
+        "promote": {"when": {"roc_auc": {"at_least": 0.6}}},
+    }
+    return str(yaml.safe_dump(spec, sort_keys=False))
+
+
 @contextmanager
-def standing(folder: Path, chosen: Sequence[str]) -> Iterator[World]:
+def standing(folder: Path, chosen: Sequence[str], copies: int) -> Iterator[World]:
     """Everything up; all of it ends with the block.
 
     Raises:
@@ -174,6 +169,9 @@ def standing(folder: Path, chosen: Sequence[str]) -> Iterator[World]:
     config = root / ".tidemill" / "airflow" / "config"
     config.mkdir(parents=True)
     (config / "airflow_local_settings.py").write_text(_LOADED.lstrip() % (_MODULES,), encoding="utf-8")
+    pipelines = {f"{service}_{n}": _spec(service) for service in chosen for n in range(copies)}
+    for name, spec in pipelines.items():
+        (root / "dags" / f"{name}.yaml").write_text(spec, encoding="utf-8")
     with ExitStack() as stack:
         server = stack.enter_context(_postgres())
         metadata, ledger_url = server.new_database(), server.new_database()
@@ -197,7 +195,9 @@ def standing(folder: Path, chosen: Sequence[str]) -> Iterator[World]:
                 emulations[provider] = stack.enter_context(start(provider, folder / provider, platform))
                 environment |= emulations[provider].environment
         live = stack.enter_context(running(root, environment))
-        yield World(live, emulations, metadata, ledger_url, chosen)
+        for name in pipelines:
+            live.wait_for_dag(name)
+        yield World(live, emulations, metadata, ledger_url, list(pipelines))
 
 
 @contextmanager
