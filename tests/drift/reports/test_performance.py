@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
@@ -104,6 +105,17 @@ def test_an_estimate_is_called_one_beside_every_figure_and_is_drawn_as_none_that
         assert text in found.text
     kinds = [attributes["class"] for tag, attributes in found.tags if tag == "circle"]
     assert kinds == ["dot", "dot guess"]
+
+
+def test_rows_that_another_version_scored_are_told_to_be_left_out() -> None:
+    of = dataclasses.replace(measured(0.71, 0.70, 0.72), others={"1": 1980})
+    assert "Left out, as others scored them 1,980 by version 1" in shown(watched(of)).text
+
+
+def test_why_there_is_nothing_to_measure_is_said() -> None:
+    why = "performance from 2013-06-29 to 2013-07-30: 0 of 0 rows are labelled; no champion was in force at 2013-06-29"
+    assert why[1:] in shown(watched(why=(why,))).text
+    assert why[1:] not in shown(watched(measured(0.71, 0.70, 0.72), why=(why,))).text
 
 
 def test_without_labels_there_is_the_estimate_alone_and_why() -> None:

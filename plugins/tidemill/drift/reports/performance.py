@@ -78,7 +78,7 @@ def section(watched: Watched) -> Iterator[str]:
     tone = next((tone for tone in ("bad", "warn", "good") if tone in tones), "mute")
     yield '<section aria-labelledby="performance">\n<h2 id="performance">Performance</h2>'
     yield f'<div class="verdict {tone}">\n<h3>{headline(watched)}</h3>'
-    yield from (f'<p class="why">{shown(_sentence(text))}</p>' for text in watched.why if _says(text))
+    yield from (f'<p class="why">{shown(_sentence(text))}</p>' for text in _told(watched))
     if report.performance is not None:
         yield from _figures(report.performance, report)
     yield "</div>"
@@ -89,9 +89,10 @@ def section(watched: Watched) -> Iterator[str]:
     yield "</section>"
 
 
-def _says(text: str) -> bool:
-    """Whether a sentence is no repetition of what the tables hold."""
-    return not text.startswith(("estimated without labels", "performance from "))
+def _told(watched: Watched) -> Iterator[str]:
+    """What was said and is no repetition of what the tables hold."""
+    held = ("estimated without labels", "performance from ") if watched.report.performance else ("estimated without",)
+    return (text for text in watched.why if not text.startswith(held))
 
 
 def _sentence(text: str) -> str:
@@ -135,6 +136,9 @@ def _facts(performance: Performance, labels: LabelReport | None, labelled: int) 
     yield "Measured on", _span(performance.start, performance.end)
     whose = {"logged": ", as it predicted then", "computed": ", scored now"}.get(performance.predictions or "", "")
     yield "Whose predictions", f"version {shown(performance.version)}{whose}"
+    if performance.others:
+        rows = ", ".join(f"{count:,} by version {shown(version)}" for version, count in performance.others.items())
+        yield "Left out, as others scored them", rows
     if labels is None:
         yield "Rows with a label", f"{labelled:,}"
         return
