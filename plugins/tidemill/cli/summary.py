@@ -237,8 +237,8 @@ def _seen(window: Mapping[str, Any]) -> list[str]:
         found += [f"from {_span(performance)}: {', '.join(told)}"] if late else told
     if window["estimate"]:
         values = window["estimate"]["metrics"]
-        told = ", ".join(f"{name} about {_number(values[name])}" for name in _in_order(values))
-        found.append(f"estimated without labels: {told}")
+        about = ", ".join(f"{name} about {_number(values[name])}" for name in _in_order(values))
+        found.append(f"estimated without labels: {about}")
     return found or window["why"]
 
 
