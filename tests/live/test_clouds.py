@@ -120,10 +120,15 @@ class Clouds:
         self.live.api.pause(name, False)
 
     def started(self, name: str) -> str:
-        """A run that waits for its job: its id."""
+        """A run that waits for its job, and a triggerer for it: its id."""
         run: str = self.live.api.start(name, None, {"as_of": AS_OF})["dag_run_id"]
-        self.live.wait_for(f"{name} to be deferred", lambda: self.train(name, run)["state"] == "deferred", 180)
+        self.watched(name, run)
         return run
+
+    def watched(self, name: str, run: str) -> None:
+        """Return when a triggerer waits for the run's job."""
+        self.live.wait_for(f"{name} to be watched", lambda: self.train(name, run).get("triggerer_job"), 180)
+        time.sleep(3)  # it takes the trigger up in its next round
 
     def train(self, name: str, run: str) -> dict[str, Any]:
         tasks = {task["task_id"]: task for task in self.live.api.tasks(name, run)}
@@ -230,6 +235,7 @@ def test_clearing_a_waiting_task_ends_its_job_and_starts_another(clouds: Clouds)
 
     clouds.live.wait_for("a second job", second, 90)
     assert len(_running(clouds, "cleared", "gcp")) == 1
+    clouds.watched("cleared", run)
     clouds.change("PATCH", f"/dags/cleared/dagRuns/{run}", {"state": "failed"})
     clouds.live.wait_for("the end of the job", lambda: not _running(clouds, "cleared", "gcp"), 60)
 
