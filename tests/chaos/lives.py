@@ -51,9 +51,8 @@ class Life:
 
 @dataclass
 class Lives:
-    """All runs. ``ended`` holds those that have; ``spared`` those that ended before their kill came;
-    ``forgotten`` counts the tasks that the local executor forgot. No run
-    is started after ``last``, an instant of the monotonic clock."""
+    """All runs. ``ended`` holds those that have, or are given up; ``waiting`` those to come; ``forgotten`` counts
+    the tasks that the local executor forgot. No run is started after ``last``, an instant of the monotonic clock."""
 
     world: World
     pipelines: Sequence[str]
@@ -63,7 +62,7 @@ class Lives:
     usual: float = _USUAL
     active: dict[str, Life] = field(default_factory=dict)
     ended: list[Life] = field(default_factory=list)
-    spared: list[Life] = field(default_factory=list)
+    waiting: list[Planned] = field(default_factory=list)
     forgotten: int = 0
     _last: float = 0.0
     _made: Counter[str] = field(default_factory=Counter)
@@ -71,38 +70,31 @@ class Lives:
     def warm_up(self, planned: Sequence[Planned]) -> None:
         """Runs without a kill, to see how long a life is."""
         self._go([replace(p, moment=float("inf")) for p in planned], "warming up")
-        lengths = [life.ended for life in self.spared if life.ended is not None]
-        self.usual = statistics.median(lengths)
-        self.ended, self.spared = [*self.ended, *self.spared], []
+        self.usual = statistics.median(life.ended for life in self.ended if life.ended is not None)
 
     def go(self, planned: Sequence[Planned]) -> None:
         """Every planned run with its kill. A run that ended before its kill has another one, killed earlier."""
-        todo = list(planned)
-        while todo:
-            self._go(todo, "runs")
-            todo = [replace(life.planned, moment=life.planned.moment * 0.6) for life in self.spared]
-            self.ended, self.spared = [*self.ended, *self.spared], []
+        self._go(planned, "runs")
 
     def _go(self, planned: Sequence[Planned], what: str) -> None:
-        waiting, total = list(planned), len(planned)
-        first = len(self.ended) + len(self.spared)
+        self.waiting, before = list(planned), len(self.ended)
         with closing(self.world.database()) as database:
-            while waiting or self.active:
-                self._start(waiting)
+            while self.waiting or self.active:
+                self._start()
                 states, tasks = _states(database, [life.run_id for life in self.active.values()])
                 for life in list(self.active.values()):
                     self._follow(life, states.get(life.run_id, ""), tasks.get(life.run_id, []))
-                self._progress(what, len(self.ended) + len(self.spared) - first, total)
+                self._progress(what, len(self.ended) - before)
                 time.sleep(0.15)
 
-    def _start(self, waiting: list[Planned]) -> None:
+    def _start(self) -> None:
         if self.last is not None and time.monotonic() > self.last:
-            waiting.clear()
-        for planned in list(waiting):
+            self.waiting.clear()
+        for planned in list(self.waiting):
             name = next((n for n in self.pipelines if n.startswith(planned.service) and n not in self.active), None)
             if name is None:
                 continue
-            waiting.remove(planned)
+            self.waiting.remove(planned)
             as_of = _FIRST + self._made[name] * _STEP
             self._made[name] += 1
             run_id = f"chaos-{planned.number}-{self._made[name]}"
@@ -113,7 +105,9 @@ class Lives:
         age = time.monotonic() - life.began
         if state in {"success", "failed"}:
             life.ended, life.state = age, state
-            (self.ended if life.killed is not None else self.spared).append(life)
+            self.ended.append(life)
+            if life.killed is None and life.due != float("inf"):
+                self.waiting.append(replace(life.planned, moment=life.planned.moment * 0.6))
             del self.active[life.pipeline]
             if state == "failed":
                 self.say(f"FAILED {life.told()}")
@@ -161,14 +155,17 @@ class Lives:
                 return True
         return False
 
-    def _progress(self, what: str, done: int, total: int) -> None:
-        if time.monotonic() - self._last < 15 and done < total:
+    def _progress(self, what: str, done: int) -> None:
+        if time.monotonic() - self._last < 15 and (self.waiting or self.active):
             return
         self._last = time.monotonic()
         killed = sum(life.killed is not None for life in [*self.ended, *self.active.values()])
         states = Counter(life.state.split(";")[0] for life in self.ended)
-        told = ", ".join(f"{count} {state}" for state, count in states.items())
-        self.say(f"{what}: {done} of {total} ended, {len(self.active)} under way, {killed} killed so far ({told})")
+        told = ", ".join(f"{count} {state}" for state, count in states.items()) or "none so far"
+        under_way, left = len(self.active), len(self.waiting)
+        self.say(
+            f"{what}: {done} ended, {under_way} under way, {left} to come; {killed} killed; of all that ended: {told}"
+        )
 
 
 def _states(database: Any, runs: list[str]) -> tuple[dict[str, str], dict[str, list[tuple[str, str, str, int]]]]:

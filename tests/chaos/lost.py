@@ -22,6 +22,7 @@ from tidemill.airflow.connections import AirflowConnections
 from tidemill.platforms.cloud import Cloud
 from tidemill.platforms.ports import PlatformError, RemoteJob
 from tidemill.spec.platform import Resources
+from tidemill.steps.remote import find
 
 Say = Callable[[str], None]
 _SUBMITS: Final[Mapping[str, str]] = {
@@ -42,7 +43,8 @@ def answers(folder: Path, services: Sequence[str], count: int, say: Say) -> int:
     that are tried again at once. Returns how many jobs were doubled though they must not be: those of services that
     refuse a second job of a name, and all where lists are up to date.
     """
-    import_airflow()
+    with patch.dict(os.environ, AIRFLOW__LOGGING__LOGGING_LEVEL="WARNING"):
+        import_airflow()
     bad = 0
     for service in services:
         platform = PLATFORMS["sagemaker" if service == "batch" else service]
@@ -93,9 +95,9 @@ def _job(cloud: Cloud, service: str, name: str) -> RemoteJob:
 def _submit(cloud: Cloud, service: str, name: str, pause: float) -> None:
     """As a task does it, with its retries: search, submit, and all over where that is not known to have worked."""
     job = _job(cloud, service, name)
-    for _ in range(10):
+    for attempt in range(10):
         try:
-            if cloud.jobs.find(job) is None:
+            if find(cloud.jobs, job, again=attempt > 0) is None:
                 cloud.jobs.submit(job)
             return
         except PlatformError as error:

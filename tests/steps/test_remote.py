@@ -153,6 +153,19 @@ def test_a_kill_between_intent_and_answer_makes_no_second_job(task: Any) -> None
     assert trained.told() == [(1, "intended"), (1, "submitted"), (1, "succeeded")]
 
 
+def test_a_kill_before_an_answer_makes_no_second_job_where_lists_are_late(
+    task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gcp.emulation().set_faults(listing_delay=1.5)
+    monkeypatch.setattr(remote, "_SEARCHES", (0.0, 0.5, 2.0))
+    trained = task(params={"sleep": 1})
+    trained.tries()
+    intent = trained.context.memory.get("job")
+    trained.context.memory.set("job", {**intent, "state": "intended", "id": "", "region": ""})
+    trained.to_its_end()
+    assert len(trained.jobs()) == 1
+
+
 def test_a_cleared_task_ends_its_job_and_pays_for_another(task: Any) -> None:
     trained = task(params={"sleep": 60})
     assert trained.tries() is not None

@@ -12,8 +12,9 @@ import hashlib
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from tidemill.ledger import views
 from tidemill.ledger.installation import installation_id
 from tidemill.platforms.cloud import Cloud, service_of
-from tidemill.platforms.ports import JobRef, JobStatus, PlatformError, RemoteJob, TrackedTraining
+from tidemill.platforms.ports import JobRef, JobStatus, PlatformError, RemoteJob, RemoteJobs, TrackedTraining
 from tidemill.records import DataVersion, RemoteTraining
 from tidemill.steps.context import StepContext, StepError, StepWaits
 from tidemill.steps.ledger_io import record
@@ -38,6 +39,8 @@ _INTENT: Final = "job"
 _LONGEST: Final = timedelta(days=7)
 """How long a job without `train.timeout` is waited for before its task looks after it again."""
 _MARGIN: Final = timedelta(minutes=10)
+_SEARCHES: Final = (0.0, 2.0, 3.0, 5.0)
+"""Seconds before each search for a job that an earlier try may have submitted: a service's lists are late."""
 _MAX_NAME: Final = 63
 _DIGEST: Final = 10
 
@@ -87,6 +90,8 @@ class _Training:
     folder: Path
     data: DataVersion
     fetch: Callable[[], Path]
+    mine: set[str] = field(default_factory=set)
+    """The jobs that nobody but this try can have submitted."""
 
     @cached_property
     def cloud(self) -> Cloud:
@@ -157,6 +162,7 @@ class _Training:
             spot=wants_spot if spot is None else spot,
             began=datetime.now(UTC).isoformat(),
         )
+        self.mine.add(intent.name)
         self._remember(intent)
         self._note(intent, "intended")
         return intent
@@ -166,7 +172,7 @@ class _Training:
         if intent.id:
             return intent
         job = self._job(intent)
-        ref = self.cloud.jobs.find(job)
+        ref = find(self.cloud.jobs, job, again=job.name not in self.mine)
         if ref is None:
             intent = replace(intent, code=self._package.version)
             job = self._job(intent)
@@ -364,6 +370,22 @@ def track(ctx: StepContext, metrics: Mapping[str, float]) -> None:
     except PlatformError as error:
         raise StepError(f"train.track: {ctx.spec.train.track}: {error}", retry=error.fault != "user") from error
     ctx.log.info("%s: %s", ctx.spec.train.track, address)
+
+
+def find(jobs: RemoteJobs, job: RemoteJob, *, again: bool) -> JobRef | None:
+    """The job, if the service has it; ``again``: an earlier try may have submitted it, and died before it knew.
+
+    A service that takes a second job of one name is searched for some seconds then, until its lists must show it.
+
+    Raises:
+        PlatformError: no answer, or the name is taken by a stranger's job.
+    """
+    for pause in _SEARCHES if again and not jobs.refuses_duplicates else (0.0,):
+        time.sleep(pause)
+        ref = jobs.find(job)
+        if ref is not None:
+            return ref
+    return None
 
 
 def cloud_of(ctx: StepContext) -> Cloud:
