@@ -22,8 +22,8 @@ class Faults:
     ``preempt_after`` seconds. ``start_delay``: seconds that a job is queued. ``hold``: jobs run for ever.
     ``missing_output``: jobs succeed, and what they left is not there. ``half``: operation → how many of its next
     answers are cut in the middle. ``denied``: operations that the caller may not do. ``no_image``: images that do not
-    exist. ``no_quota``: machine types of which the account may have none: a submit is refused. ``noop``: jobs do not run
-    anything and succeed at once.
+    exist. ``no_quota``: machine types of which the account may have none: a submit is refused. ``noop``: jobs run
+    nothing and succeed at once.
     """
 
     throttle: dict[str, int] = field(default_factory=dict)

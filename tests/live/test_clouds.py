@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from include.flights import prepare
 from tests.emulators import Emulation, start
 from tests.live.conftest import REPOSITORY, Live, empty_project, running
 
@@ -152,12 +153,16 @@ def _platform(service: str) -> dict[str, Any]:
     return PLATFORMS["sagemaker" if service == "batch" else service]
 
 
+_data = shutil.ignore_patterns("*.parquet*")
+
+
 @pytest.fixture(scope="module")
 def clouds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clouds]:
     root = tmp_path_factory.mktemp("clouds") / "project"
     empty_project(root)
     (root / "include" / "__init__.py").touch()
-    shutil.copytree(REPOSITORY / "include" / "flights", root / "include" / "flights")
+    shutil.copytree(REPOSITORY / "include" / "flights", root / "include" / "flights", ignore=_data)
+    prepare.DEPARTURES.prepare(root / "include" / "flights" / "departures.parquet")
     (root / "include" / "placed.py").write_text(TRAIN.lstrip(), encoding="utf-8")
     with ExitStack() as stack:
         emulations, environment = {}, {}

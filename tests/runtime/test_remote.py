@@ -23,6 +23,7 @@ import polars as pl
 import pytest
 from moto.server import ThreadedMotoServer
 
+from include.flights import prepare
 from tests.emulators.processes import Container
 from tidemill.platforms.local.jobs import LocalJobs
 from tidemill.platforms.packing import boot_command, folder_command, pack
@@ -87,13 +88,14 @@ def run(command: list[str], environment: Mapping[str, str] | None = None) -> tup
         container.close()
 
 
-def flights(rows: int = 6000) -> tuple[pl.DataFrame, dict[str, Any]]:
-    table = pl.read_parquet(HERE / "include" / "flights" / "departures.parquet").head(rows)
+def flights(folder: Path, rows: int = 6000) -> tuple[pl.DataFrame, dict[str, Any]]:
+    prepare.DEPARTURES.prepare(folder / "departures.parquet")
+    table = pl.read_parquet(folder / "departures.parquet").head(rows)
     return table, {"learning_rate": 0.1, "max_iter": 20}
 
 
 def test_a_model_of_the_flights_is_the_one_that_is_trained_locally(tmp_path: Path) -> None:
-    table, params = flights()
+    table, params = flights(tmp_path)
     places = Places(tmp_path / "mounts", HERE, FLIGHTS, {"params": params, "seed": 2013, "cpu": 1})
     for name in ("train", "holdout"):
         table.write_parquet(places.data / f"{name}.parquet")

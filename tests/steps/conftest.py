@@ -13,7 +13,8 @@ import pytest
 
 from tests.mlflow_store import store_template  # noqa: F401 - a fixture
 from tidemill.ledger import Ledger, open_ledger
-from tidemill.platforms.ports import Connection, Job, JobResult, Jobs
+from tidemill.platforms.local.connections import NoConnections
+from tidemill.platforms.ports import Job, JobResult, Jobs
 from tidemill.project import Project
 from tidemill.records import AsOf, Cause, Record
 from tidemill.spec.models import Spec
@@ -33,13 +34,6 @@ SPEC: Mapping[str, Any] = {
     "evaluate": {"task": "classification", "target": "late", "metrics": ["roc_auc"]},
     "promote": {"when": {"roc_auc": {"at_least": 0.5}}},
 }
-
-
-class NoConnections:
-    """A world without connections, as on a machine where nothing is set up."""
-
-    def get(self, conn_id: str) -> Connection | None:
-        return None
 
 
 class NoJobs:

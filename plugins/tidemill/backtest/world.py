@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidemill.errors import TidemillError
 from tidemill.locks import Taken, held
-from tidemill.platforms.ports import Cloud, Connection, PlatformError
+from tidemill.platforms.local.connections import NoConnections
 from tidemill.project import Project, sqlite_url
 from tidemill.records import Record
 from tidemill.spec.models import Spec
@@ -35,18 +35,6 @@ _LEFT = "backtest"
 
 class BacktestError(TidemillError):
     """A backtest cannot be made as asked; the message says what to do."""
-
-
-class NoConnections:
-    """No connection leads out of a backtest: what it registers and remembers stays in its own folder."""
-
-    def get(self, conn_id: str) -> Connection | None:
-        """``None``, whatever is asked for."""
-        return None
-
-    def credentials(self, cloud: Cloud, conn_id: str) -> Any:
-        """Raises PlatformError: a backtest trains on this machine."""
-        raise PlatformError("a backtest uses no cloud", fault="user")
 
 
 @dataclass(frozen=True)

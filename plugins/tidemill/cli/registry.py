@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from tidemill.cli import history_decisions
 from tidemill.cli.locate import UsageProblem, place_of
 from tidemill.ledger import Entry, Ledger, LedgerError, open_ledger
-from tidemill.platforms.ports import Connection, Connections
+from tidemill.platforms.local.connections import NoConnections
+from tidemill.platforms.ports import Connections
 from tidemill.project import Project, sqlite_url
 from tidemill.spec.errors import suggest
 
@@ -19,14 +20,6 @@ if TYPE_CHECKING:
     from tidemill.plan.model import Plan
     from tidemill.records import Promotion
     from tidemill.tools.mlflow import Mlflow
-
-
-class NoConnections:
-    """The ``Connections`` port where no Airflow is configured: everything is in the project's state folder."""
-
-    def get(self, conn_id: str) -> Connection | None:
-        """None."""
-        return None
 
 
 def connections(project: Project) -> Connections:
