@@ -13,9 +13,6 @@ from tests.chaos.lives import Life, Lives
 from tests.chaos.plan import drawn
 from tests.chaos.world import standing
 
-_MANY = 20
-"""Fewer runs are not worth others that only tell how long a run takes."""
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -52,9 +49,6 @@ def chaos(
         mender.start()
         try:
             lives = Lives(world, world.pipelines, mender, say, last)
-            if runs >= _MANY:
-                lives.warm_up(planned[: len(services)])
-                say(f"a run without a kill takes {lives.usual:.0f} s")
             lives.go(planned)
         finally:
             mender.stop()

@@ -32,7 +32,7 @@ _SUBMITS: Final[Mapping[str, str]] = {
     "azureml": "Jobs_CreateOrUpdate",
     "kubernetes": "create_namespaced_job",
 }
-_LANES: Final = 8
+_LANES: Final = 20
 _LATE: Final = 5.0
 _RETRY: Final = 10.0
 """Seconds between two tries of a task, as in the local stack."""
@@ -65,7 +65,9 @@ def _lose(service: str, emulation: Emulation, count: int, late: float, pause: fl
     operation, run = _SUBMITS[service], f"{late:.0f}-{pause:.0f}"
     with patch.dict(os.environ, emulation.environment):
         lanes = [_cloud(service) for _ in range(_LANES)]
-        lanes[0].jobs.find(_job(lanes[0], service, "nothing"))  # what is imported late is not imported in eight threads
+        lanes[0].jobs.find(
+            _job(lanes[0], service, "nothing")
+        )  # what is imported late is not imported in twenty threads
         emulation.set_faults(noop=True, lose={operation: count}, listing_delay=late)
         with ThreadPoolExecutor(_LANES) as pool:
             todo = [

@@ -15,22 +15,41 @@ _WEIGHTS: Final[dict[Kind, int]] = {
     "supervisor": 4,
     "both": 4,
     # The leader alone as the kernel kills one process, or everything in its container.
-    "triggerer": 3,
+    "triggerer": 2,
     "triggerer+children": 3,
     "scheduler": 2,
-    "scheduler+children": 2,
+    "scheduler+children": 1,
 }
+
+
+_STAGES: Final = {
+    "as_of": 1,
+    "retrain": 1,
+    "data": 1,
+    # Where the intent is written, the job submitted and waited for, and what it left is fetched and logged.
+    "train": 4,
+    "waiting": 3,
+    "train again": 4,
+    "reference": 1,
+    "evaluate": 1,
+    "register": 2,
+    "promote": 2,
+}
+STAGES: Final = tuple(_STAGES)
+"""A run's life, in order."""
+_LONG: Final = 2.5
+"""About as long as a stage takes, in seconds."""
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A run and its kill. ``moment``: the part of a run's usual life after which the kill comes; ``late``: seconds
-    into the life of the process, where that had to be waited for."""
+    """A run and its kill, which comes ``late`` seconds after the run has reached a stage of its life. A worker's kill
+    waits for the next process, if there is none then."""
 
     number: int
     service: str
     kind: Kind
-    moment: float
+    stage: str
     late: float
 
 
@@ -46,8 +65,8 @@ def drawn(runs: int, seed: int, services: Sequence[str]) -> list[Planned]:
                 number=number,
                 service=services[number % len(services)],
                 kind=kind,
-                moment=chance.uniform(0.02, 0.98),
-                late=chance.uniform(0.0, 1.5),
+                stage=chance.choices(STAGES, list(_STAGES.values()))[0],
+                late=chance.uniform(0.0, _LONG),
             )
         )
     return made

@@ -85,7 +85,7 @@ _SETTINGS: Final = {
     "SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": 4,
     "SCHEDULER__JOB_HEARTBEAT_SEC": 2,
     "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": 2,
-    "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": 20,
+    "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": 12,
     "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": 5,
     "SCHEDULER__TASK_QUEUED_TIMEOUT": 60,
     "SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": 10,
@@ -173,7 +173,7 @@ def standing(folder: Path, chosen: Sequence[str], copies: int) -> Iterator[World
     for name, spec in pipelines.items():
         (root / "dags" / f"{name}.yaml").write_text(spec, encoding="utf-8")
     with ExitStack() as stack:
-        server = stack.enter_context(_postgres())
+        server = stack.enter_context(postgres())
         metadata, ledger_url = server.new_database(), server.new_database()
         environment = {f"AIRFLOW__{name}": str(value) for name, value in _SETTINGS.items()}
         environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = metadata.replace("postgresql:", "postgresql+psycopg2:", 1)
@@ -201,7 +201,8 @@ def standing(folder: Path, chosen: Sequence[str], copies: int) -> Iterator[World
 
 
 @contextmanager
-def _postgres() -> Iterator[PostgresServer]:
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of one's own; it ends with the block."""
     binaries = postgres_binaries()
     if binaries is None:
         raise RuntimeError("PostgreSQL's server is not installed: apt-get install postgresql")
