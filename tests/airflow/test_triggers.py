@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -81,6 +82,17 @@ def test_thirty_jobs_share_one_poll_and_each_is_told_of_its_own(cloud: Cloud, tm
     # Each cycle is one call or two; thirty triggers of their own would have made thirty.
     assert calls() - before < 30
     assert not any(JobTrigger.waiting.values())
+
+
+def test_no_trigger_fires_before_its_tasks_process_is_gone(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gcp.emulation().set_faults(noop=True)
+    refs = [a_job(cloud, f"over-{n}", tmp_path / str(n)) for n in range(2)]
+    monkeypatch.setattr(triggers, "_EARLIEST", 2.0)
+    began = time.monotonic()
+    assert {event["state"] for event in fired([waiting(cloud, ref) for ref in refs])} == {"succeeded"}
+    assert time.monotonic() - began >= 2.0
 
 
 def calls() -> int:
