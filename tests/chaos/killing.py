@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos.plan import Kind
-from tidemill.demo.stack import Stack, StackError
+from tidemill.demo.stack import AIRFLOW, MLFLOW, Stack, StackError
 
 
 @dataclass(frozen=True)
@@ -71,19 +71,20 @@ class Mender(threading.Thread):
         if server is None:
             return False
         pids = {pid for pid, _ in server.family()} if children else set()
-        self._broken.set()
         hit = [_kill(pid) for pid in (server.pid, *(pids - {server.pid}))]
+        # Not before: the mender would find that nothing is missing, and go to sleep again.
+        self._broken.set()
         return any(hit)
 
     def run(self) -> None:
         """Until ``stop``."""
         while not self._over.is_set():
-            if not self._broken.wait(0.5):
+            if not self._broken.wait(2) and self._stack.servers().keys() >= {MLFLOW, *AIRFLOW}:
                 continue
+            self._broken.set()
             time.sleep(0.5)
             try:
-                self._stack.up(timeout=180)
-                self.starts += 1
+                self.starts += len(self._stack.up(timeout=180).started)
                 self._broken.clear()
             except StackError as error:
                 self._say(f"a server did not come back at once: {error}")

@@ -141,9 +141,9 @@ class Lives:
             life.queued = age
         elif age - life.queued > _FORGOTTEN and not any(processes_of(instance) for instance in queued):
             life.queued = None
-            self.forgotten += 1
-            self.say(f"forgotten by the local executor, so the scheduler is restarted: {life.told()}")
-            self.mender.kill("scheduler")
+            if self.mender.kill("scheduler"):
+                self.forgotten += 1
+                self.say(f"forgotten by the local executor, so the scheduler is restarted: {life.told()}")
 
     def _kill(self, life: Life, age: float, tasks: list[Task]) -> bool:
         """Whether the kill has hit. A worker's waits for a process, a server's until all servers are there."""
