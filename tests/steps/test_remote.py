@@ -20,6 +20,7 @@ from tidemill.records.training import Part
 from tidemill.runtime.files import Result
 from tidemill.steps import remote
 from tidemill.steps.context import Forgetful, StepContext, StepError, StepWaits
+from tidemill.steps.job_names import job_name
 
 TRAIN = """
 import json, time
@@ -255,11 +256,11 @@ def test_names_are_told_apart_and_taken_by_every_service(make_context: Callable[
     one = make_context("train", pipeline="Flüge_und_ein_sehr_langer_Name_der_nicht_aufhören_will" * 2)
     other = replace(one, run_id="another")
     names = {
-        remote.job_name(one, "0a1b2c3d", 1),
-        remote.job_name(one, "0a1b2c3d", 2),
-        remote.job_name(one, "ffffffff", 1),
-        remote.job_name(other, "0a1b2c3d", 1),
-        remote.job_name(replace(one, part={"name": "a"}), "0a1b2c3d", 1),
+        job_name(one, "0a1b2c3d", 1),
+        job_name(one, "0a1b2c3d", 2),
+        job_name(one, "ffffffff", 1),
+        job_name(other, "0a1b2c3d", 1),
+        job_name(replace(one, part={"name": "a"}), "0a1b2c3d", 1),
     }
     assert len(names) == 5
     for name in names:

@@ -8,9 +8,7 @@ one has ended: it failed, it was stopped, or somebody cleared the task since.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -26,6 +24,7 @@ from tidemill.platforms.cloud import Cloud, service_of
 from tidemill.platforms.ports import JobRef, JobStatus, PlatformError, RemoteJob, RemoteJobs, TrackedTraining
 from tidemill.records import DataVersion, RemoteTraining
 from tidemill.steps.context import StepContext, StepError, StepWaits
+from tidemill.steps.job_names import checkpoint_place, job_name, job_tags
 from tidemill.steps.ledger_io import record
 
 if TYPE_CHECKING:
@@ -41,8 +40,6 @@ _LONGEST: Final = timedelta(days=7)
 _MARGIN: Final = timedelta(minutes=10)
 _SEARCHES: Final = (0.0, 2.0, 3.0, 5.0)
 """Seconds before each search for a job that an earlier try may have submitted: a service's lists are late."""
-_MAX_NAME: Final = 63
-_DIGEST: Final = 10
 
 
 @dataclass(frozen=True)
@@ -260,7 +257,6 @@ class _Training:
     def _job(self, intent: _Intent) -> RemoteJob:
         ctx, train = self.ctx, self.ctx.spec.train
         base = self.cloud.place(self.installation)
-        spot = train.resources.spot
         return RemoteJob(
             name=intent.name,
             service=self.cloud.service,
@@ -271,8 +267,8 @@ class _Training:
             data=f"{base}/data/{self.data.version}",
             job=f"{base}/jobs/{intent.name}/job",
             output=f"{base}/jobs/{intent.name}/output",
-            checkpoint=_checkpoint(ctx, intent) if spot is not None else None,
-            tags=self._tags(intent),
+            checkpoint=checkpoint_place(ctx, intent.name, intent.cleared),
+            tags=job_tags(ctx, self.installation, intent.name, intent.attempt),
             spot=intent.spot,
             machine=self.machines[intent.machine],
             timeout=train.timeout,
@@ -284,19 +280,6 @@ class _Training:
         from tidemill.platforms.packing import pack
 
         return pack(self.ctx.project.root, self.ctx.spec.train.code)
-
-    def _tags(self, intent: _Intent) -> dict[str, str]:
-        ctx = self.ctx
-        own = {
-            "tidemill-installation": self.installation,
-            "tidemill-job": intent.name,
-            "tidemill-pipeline": _label(ctx.pipeline),
-            "tidemill-run": hashlib.sha256(ctx.run_id.encode()).hexdigest()[:_DIGEST],
-            "tidemill-task": _label(ctx.task_id),
-            "tidemill-as-of": f"{ctx.as_of.instant:%Y%m%dt%H%M%Sz}",
-            "tidemill-attempt": str(intent.attempt),
-        }
-        return {**{_label(k): _label(v) for k, v in self.cloud.platform.tags.items()}, **own}
 
     def _upload(self, job: RemoteJob) -> None:
         """Bring code, data and the job's own file to the platform; what is there already is left alone."""
@@ -394,26 +377,6 @@ def cloud_of(ctx: StepContext) -> Cloud:
     return Cloud(platform, service_of(platform, ctx.spec.train.service), ctx.connections)
 
 
-def job_name(ctx: StepContext, installation: str, attempt: int) -> str:
-    """The name of an attempt's job: readable at its beginning, told apart at its end.
-
-    At most 63 characters of ``[a-z0-9-]``, as the strictest service asks (SageMaker's training jobs and Kubernetes'
-    labels); two installations, runs, tasks or attempts never share one.
-    """
-    part = (ctx.part or {}).get("name", "")
-    cause = "\n".join((installation, ctx.dag_id, ctx.run_id, ctx.task_id, str(part)))
-    end = f"-{hashlib.sha256(cause.encode()).hexdigest()[:_DIGEST]}-{attempt}"
-    begin = re.sub(r"[^a-z0-9]+", "-", f"tm-{installation}-{ctx.pipeline}".lower())
-    return begin[: _MAX_NAME - len(end)].strip("-") + end
-
-
-def _checkpoint(ctx: StepContext, intent: _Intent) -> str:
-    """Where the checkpoints of one cause are, whatever the attempt; a task that was cleared begins without any."""
-    assert ctx.spec.train.resources.spot is not None
-    cause = intent.name.rpartition("-")[0]
-    return f"{ctx.spec.train.resources.spot.checkpoint.rstrip('/')}/{cause}-{intent.cleared}"
-
-
 def _told(folder: Path, cloud: Cloud, job: RemoteJob, ref: JobRef) -> str:
     """What the user's code raised, with its own frames, if the job left a record of it."""
     from tidemill.runtime.files import BadFile, Result, result_of
@@ -425,11 +388,6 @@ def _told(folder: Path, cloud: Cloud, job: RemoteJob, ref: JobRef) -> str:
     except (PlatformError, BadFile, OSError):
         return ""
     return f"{failure.message}\n{failure.traceback}".rstrip() if failure else ""
-
-
-def _label(text: str) -> str:
-    """A value that every cloud takes for a tag: Google Cloud's labels are the strictest."""
-    return re.sub(r"[^a-z0-9_-]+", "-", text.lower())[:_MAX_NAME].strip("-_") or "none"
 
 
 def _machine_said(machine: str | None, spot: bool) -> str:

@@ -1,0 +1,54 @@
+"""What a training's job is called, and by what it is found: made of its cause alone."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from tidemill.steps.context import StepContext
+
+_MAX_NAME: Final = 63
+_DIGEST: Final = 10
+
+
+def job_name(ctx: StepContext, installation: str, attempt: int) -> str:
+    """The name of an attempt's job: readable at its beginning, told apart at its end.
+
+    At most 63 characters of ``[a-z0-9-]``, as the strictest service asks (SageMaker's training jobs and Kubernetes'
+    labels); two installations, runs, tasks or attempts never share one.
+    """
+    part = (ctx.part or {}).get("name", "")
+    cause = "\n".join((installation, ctx.dag_id, ctx.run_id, ctx.task_id, str(part)))
+    end = f"-{hashlib.sha256(cause.encode()).hexdigest()[:_DIGEST]}-{attempt}"
+    begin = re.sub(r"[^a-z0-9]+", "-", f"tm-{installation}-{ctx.pipeline}".lower())
+    return begin[: _MAX_NAME - len(end)].strip("-") + end
+
+
+def job_tags(ctx: StepContext, installation: str, name: str, attempt: int) -> Mapping[str, str]:
+    """The tags of an attempt's job: the platform's own, and those by which it is told whose it is."""
+    own = {
+        "tidemill-installation": installation,
+        "tidemill-job": name,
+        "tidemill-pipeline": _label(ctx.pipeline),
+        "tidemill-run": hashlib.sha256(ctx.run_id.encode()).hexdigest()[:_DIGEST],
+        "tidemill-task": _label(ctx.task_id),
+        "tidemill-as-of": f"{ctx.as_of.instant:%Y%m%dt%H%M%Sz}",
+        "tidemill-attempt": str(attempt),
+    }
+    return {**{_label(k): _label(v) for k, v in ctx.spec.platform.tags.items()}, **own}
+
+
+def checkpoint_place(ctx: StepContext, name: str, cleared: int) -> str | None:
+    """Where the checkpoints of one cause are, whatever the attempt; a task that was cleared begins without any.
+
+    ``None`` for a training without spot machines, which keeps none.
+    """
+    spot = ctx.spec.train.resources.spot
+    return None if spot is None else f"{spot.checkpoint.rstrip('/')}/{name.rpartition('-')[0]}-{cleared}"
+
+
+def _label(text: str) -> str:
+    """A value that every cloud takes for a tag: Google Cloud's labels are the strictest."""
+    return re.sub(r"[^a-z0-9_-]+", "-", text.lower())[:_MAX_NAME].strip("-_") or "none"
