@@ -14,21 +14,20 @@ STAGES = 5
 
 def train(context: Any) -> Pipeline:
     """As ``include.flights.train``, a fifth of the trees at a time: what a checkpoint holds is not trained again."""
-    import pickle
-
+    import joblib
     import pandas as pd
 
     rows = pd.read_parquet(context.data.train, columns=[*CATEGORIES, *NUMBERS, TARGET])
-    kept = context.checkpoint / "model.pkl"
+    kept = context.checkpoint / "model.joblib"
     model, done = untrained(context), 0
     if kept.exists():
-        model, done = pickle.loads(kept.read_bytes())  # noqa: S301 - what this function itself wrote
+        model, done = joblib.load(kept)
         print(f"going on after stage {done} of {STAGES}")
     total = int(context.params.get("max_iter", 100))
     for stage in range(done + 1, STAGES + 1):
         model["trees"].set_params(warm_start=True, max_iter=max(1, total * stage // STAGES))
         model.fit(rows.drop(columns=TARGET), rows[TARGET])
         part = kept.with_suffix(".part")
-        part.write_bytes(pickle.dumps((model, stage)))
+        joblib.dump((model, stage), part)
         part.replace(kept)
     return model

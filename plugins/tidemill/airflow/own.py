@@ -207,7 +207,7 @@ class Builder:
         """What Airflow puts before the ids inside a group."""
         if group is None:
             return ""
-        return str(self.groups[group].child_id(""))  # type: ignore[no-untyped-call] # Airflow left it untyped
+        return str(self.groups[group].child_id(""))
 
 
 def _operator(made: Any) -> Any:

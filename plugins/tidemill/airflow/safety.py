@@ -27,7 +27,7 @@ class SafetyCheck:
         for dag_plan in plan.dags:
             try:
                 dag = build(plan, dag_plan, file, self._project, lazy=True)
-                dag.validate()  # type: ignore[no-untyped-call] # Airflow left it untyped
+                dag.validate()
                 dag.check_cycle()
                 DagSerialization.to_dict(dag)
             except Unbuildable as e:

@@ -53,7 +53,7 @@ class JobTrigger(BaseEventTrigger):
         until: str,
         queued_until: str | None = None,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call] # Airflow left it untyped
+        super().__init__()  # type: ignore[no-untyped-call] # Airflow left it untyped, and mypy excludes no super()
         self.platform = platform
         self.service = service
         self.ref = ref
@@ -159,7 +159,7 @@ def trigger_for(cloud: Cloud, ref: JobRef, until: datetime, queued_until: dateti
 
 
 def _event(job: str, state: str, error: str = "") -> TriggerEvent:
-    return TriggerEvent({"job": job, "state": state, "error": error})  # type: ignore[no-untyped-call] # as above
+    return TriggerEvent({"job": job, "state": state, "error": error})
 
 
 def _key(kwargs: Mapping[str, Any]) -> Hashable:

@@ -301,7 +301,7 @@ def _listen(show: _Progress, outcome: Outcome) -> None:
         def on_task_instance_failed(self, previous_state: Any, task_instance: Any, error: Any) -> None:
             self._end(task_instance, "failed", str(error))
 
-    get_listener_manager().add_listener(Listener())  # type: ignore[no-untyped-call] # Airflow left it untyped
+    get_listener_manager().add_listener(Listener())
 
 
 class _Approver(threading.Thread):
@@ -376,5 +376,5 @@ class _Approver(threading.Thread):
             found.chosen_options = [answer]
             found.params_input = {}
             ti = session.get_one(TaskInstance, found.ti_id)
-            event = TriggerEvent(found.as_resume_event_payload(timedout=False))  # type: ignore[no-untyped-call] # Airflow's
+            event = TriggerEvent(found.as_resume_event_payload(timedout=False))
             handle_event_submit(event, task_instance=ti, session=session)

@@ -27,8 +27,10 @@ def main(store: Any) -> None:
         bucket, _, key = code.partition("://")[2].partition("/")
         store(bucket).get(f"{key.rstrip('/')}/code.tar.gz", packed)
         with tarfile.open(packed) as tar:
-            safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-            tar.extractall(folder, **safe)  # type: ignore[arg-type]
+            if hasattr(tarfile, "data_filter"):
+                tar.extractall(folder, filter="data")
+            else:  # before Python 3.11.4 and its like; Tidemill packed it itself
+                tar.extractall(folder)
         os.unlink(packed)
     except (StoreError, OSError, EOFError, zlib.error, tarfile.TarError) as e:
         print(f"tidemill: the code could not be fetched: {e}", flush=True)

@@ -55,16 +55,18 @@ class Store:
     def send(self, method: str, to: str, query: dict[str, str], path: str | None = None, upload: str = "") -> Any:
         """Send a request until it is answered: the answer's body. Raises StoreError."""
 
-        def make() -> urllib.request.Request:
-            headers = {} if self.emulated else {"Authorization": f"Bearer {kept('gcp', _gcp_token)}"}
-            data: Any = None
-            if upload:
-                data = open(upload, "rb")  # noqa: SIM115 - read by the request, and gone with it
-                headers["Content-Type"] = "application/octet-stream"
-                headers["Content-Length"] = str(os.path.getsize(upload))
-            return urllib.request.Request(f"{self.base}/{to}?{encode(query)}", data, headers, method=method)
+        with open(upload or os.devnull, "rb") as data:
 
-        return send(make, f"gs://{self.bucket} ({method} {to})", path)[0]
+            def make() -> urllib.request.Request:
+                headers = {} if self.emulated else {"Authorization": f"Bearer {kept('gcp', _gcp_token)}"}
+                if upload:
+                    data.seek(0)
+                    headers["Content-Type"] = "application/octet-stream"
+                    headers["Content-Length"] = str(os.path.getsize(upload))
+                body = data if upload else None
+                return urllib.request.Request(f"{self.base}/{to}?{encode(query)}", body, headers, method=method)
+
+            return send(make, f"gs://{self.bucket} ({method} {to})", path)[0]
 
 
 def _gcp_token() -> tuple[float, str]:

@@ -102,7 +102,7 @@ class Remote:
     def _job(self) -> dict[str, Any]:
         file = self._fetch(self.given.job, "job", ("job.json",)) / "job.json"
         try:
-            told = json.loads(file.read_text(encoding="utf-8"))
+            told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
             if (
                 not isinstance(told["code"], str)
                 or not isinstance(told["params"], dict)
@@ -111,7 +111,7 @@ class Remote:
                 raise ValueError("code, params or seed is not what it should be")
         except (OSError, ValueError, KeyError, TypeError) as e:
             raise BadFile(f"{self.given.job}/job.json is not a job: {type(e).__name__}: {e}") from None
-        return told  # type: ignore[no-any-return]
+        return told
 
     def _fetch(self, place: str, name: str, files: Sequence[str]) -> Path:
         """The folder that holds files of a place: the place itself, or a copy of what is at the address."""

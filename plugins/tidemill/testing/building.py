@@ -57,7 +57,7 @@ def built(plan: Plan, dag_plan: DagPlan, file: Path, project: Project) -> DAG:
     try:
         with importable(project.root):
             dag = build(plan, dag_plan, file, project)
-            dag.validate()  # type: ignore[no-untyped-call] # Airflow left it untyped
+            dag.validate()
             dag.check_cycle()
             DagSerialization.from_dict(DagSerialization.to_dict(dag))
     except Unbuildable as e:

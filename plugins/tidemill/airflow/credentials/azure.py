@@ -47,7 +47,9 @@ def _credential(connection: Any) -> TokenCredential:
         password=connection.password,
         extra=json.dumps(extra),
     )
-    credential: TokenCredential = AzureBaseHook(conn_id=connection.conn_id).get_credential(conn=changed)  # type: ignore[assignment]
+    # The hook is typed as if it always made a credential of before azure-core.
+    made: Any = AzureBaseHook(conn_id=connection.conn_id).get_credential(conn=changed)
+    credential: TokenCredential = made
     return credential
 
 

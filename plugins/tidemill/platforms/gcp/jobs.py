@@ -20,7 +20,7 @@ from tidemill.platforms.delivered import collect
 from tidemill.platforms.gcp.account import SECONDS, Account, open_account, retry, retry_refused
 from tidemill.platforms.gcp.body import custom_job
 from tidemill.platforms.gcp.errors import Call, told, translate
-from tidemill.platforms.gcp.status import ENDED, status
+from tidemill.platforms.gcp.status import ENDED, instant, status
 from tidemill.platforms.gcp.storage import CloudStorage
 from tidemill.platforms.ports import Connections, JobLinks, JobRef, JobStatus, PlatformError, RemoteJob
 from tidemill.spec.platform import Platform
@@ -212,4 +212,4 @@ class VertexJobs:
 
 
 def _created(job: CustomJob) -> tuple[float, str]:
-    return job.create_time.timestamp(), str(job.name)  # type: ignore[attr-defined]
+    return instant(job.create_time).timestamp(), str(job.name)

@@ -49,7 +49,7 @@ class CloudMonitoring:
     def _session(self) -> AuthorizedSession:
         from google.auth.transport.requests import AuthorizedSession
 
-        return AuthorizedSession(self.account.credentials)  # type: ignore[no-untyped-call]
+        return AuthorizedSession(self.account.credentials)
 
     def put(self, values: Mapping[str, float], dimensions: Mapping[str, str], at: datetime) -> None:
         """Write a point of each number, 200 a call."""
@@ -88,7 +88,7 @@ class CloudMonitoring:
         def once() -> None:
             answer = self._session.post(url, data=body, headers={"Content-Type": "application/json"}, timeout=SECONDS)
             if not answer.ok:
-                raise from_http_response(answer)  # type: ignore[no-untyped-call]
+                raise from_http_response(answer)
 
         call = Call(
             "write numbers to Cloud Monitoring", "monitoring.timeSeries.create", "roles/monitoring.metricWriter"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
 
 from tidemill.platforms.ports import Fault, JobState, JobStatus
 from tidemill.runtime.files import EXIT_USER
@@ -90,6 +91,10 @@ def _by_exit(code: int, message: str) -> tuple[Fault, str]:
 def _seconds(job: CustomJob) -> float | None:
     if not job.start_time or not job.end_time:
         return None
-    # Times as the SDK gives them: datetimes, whatever the types of its messages say.
-    seconds: float = job.end_time.timestamp() - job.start_time.timestamp()  # type: ignore[attr-defined]
-    return max(seconds, 0.0)
+    return max((instant(job.end_time) - instant(job.start_time)).total_seconds(), 0.0)
+
+
+def instant(given: Any) -> datetime:
+    """A time of a message: the SDK gives datetimes, whatever the types of its messages say."""
+    found: datetime = given
+    return found

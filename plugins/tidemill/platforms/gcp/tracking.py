@@ -106,7 +106,7 @@ class VertexExperiments:
                     retry=retry(),
                     timeout=SECONDS,
                 )
-                making.result(timeout=_STORE_SECONDS)  # type: ignore[no-untyped-call]
+                making.result(timeout=_STORE_SECONDS)
             except (AlreadyExists, Conflict):
                 return
 
