@@ -24,34 +24,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-PLATFORMS: dict[str, dict[str, Any]] = {
-    "sagemaker": {
-        "provider": "aws",
-        "region": "eu-west-1",
-        "bucket": "s3://acme-ml",
-        "role": "arn:aws:iam::123456789012:role/ml-training",
-        "queue": "ml",
-    },
-    "vertex": {"provider": "gcp", "region": "europe-west4", "project": "acme-ml", "bucket": "gs://acme-models"},
-    "azureml": {
-        "provider": "azure",
-        "subscription": "00000000-0000-0000-0000-000000000000",
-        "resource_group": "ml",
-        "workspace": "acme-ml",
-        "compute": "cpu-cluster",
-        "bucket": "abfss://models@acmeml.dfs.core.windows.net",
-    },
-    "kubernetes": {"provider": "kubernetes", "namespace": "ml", "volume": {"claim": "ml", "path": "/tmp"}},
-}
-PLATFORMS["batch"] = PLATFORMS["sagemaker"]
-MACHINES = {"sagemaker": "ml.m5.large", "vertex": "n1-standard-4"}
+SERVICES = ("sagemaker", "batch", "vertex", "azureml", "kubernetes")
 CYCLES = 5
 
 
 def main() -> None:
     """Measure each service and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("services", nargs="*", default=list(PLATFORMS), help="which services")
+    parser.add_argument("services", nargs="*", default=SERVICES, help="which services")
     parser.add_argument("--jobs", type=int, default=1000, help="how many jobs wait")
     given = parser.parse_args()
     print(f"{given.jobs:,} jobs wait in one triggerer: calls in a cycle of the poll (mean of {CYCLES})")
@@ -65,8 +45,11 @@ def main() -> None:
 
 def measure(service: str, count: int) -> tuple[float, float]:
     """Calls of a cycle, and its seconds."""
+    import yaml
+
     from tests.airflow_home import import_airflow
     from tests.emulators import start
+    from tests.emulators.examples import PLATFORMS, TRAINS
     from tests.platforms import clouds
 
     import_airflow()
@@ -75,16 +58,14 @@ def measure(service: str, count: int) -> tuple[float, float]:
     from tidemill.spec.platform import Resources
 
     with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as folder:
-        given = {**PLATFORMS[service]}
-        if "volume" in given:
-            given["volume"] = {"claim": "ml", "path": folder}
+        given = PLATFORMS["sagemaker" if service == "batch" else service]
         platform = clouds.platform_of(given)
         with start(platform.provider, Path(folder), given) as emulation:
             os.environ.update(emulation.environment)
             emulation.set_faults(hold=True, noop=True, start_delay=3600)
             cloud = Cloud(platform, service, AirflowConnections())
-            resources = Resources(cpu=1, memory=2**30) if service in ("batch", "kubernetes") else Resources()
-            changes = {"machine": MACHINES.get(service), "resources": resources}
+            resources = Resources.model_validate((yaml.safe_load(TRAINS[service]) or {}).get("resources", {}))
+            changes = {"machine": resources.machine, "resources": resources}
             job = clouds.remote_job(platform, service, "job", **changes)
             refs = []
             for number in range(count):

@@ -16,7 +16,7 @@ import yaml
 from tests.airflow_home import import_airflow
 from tests.chaos.audit import jobs_of
 from tests.emulators import Emulation, start
-from tests.live.test_clouds import PLATFORMS, TRAINS
+from tests.emulators.examples import PLATFORMS, TRAINS
 from tests.platforms.clouds import platform_of, remote_job
 from tidemill.airflow.connections import AirflowConnections
 from tidemill.platforms.cloud import Cloud

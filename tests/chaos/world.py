@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from tests.emulators import Emulation, start
 from tests.emulators.azure_blob import installed
+from tests.emulators.examples import PLATFORMS, TRAINS
 from tests.ledger.conftest import PASSWORD, PostgresServer, postgres_binaries
 from tests.live.conftest import Live, empty_project, running
-from tests.live.test_clouds import PLATFORMS, TRAINS
 from tidemill.ledger import Ledger, open_ledger
 
 _TRAIN: Final = '''

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,21 +10,12 @@ import pytest
 
 from tests.emulators import Emulation
 from tests.platforms import clouds
-from tests.platforms.aws_emulated import PLATFORM, client, opened, running
+from tests.platforms.aws_emulated import PLATFORM, client, opened
 from tidemill.platforms.cloud import Cloud
 from tidemill.platforms.ports import JobRef, PlatformError, RemoteJob
 from tidemill.spec.platform import Resources
 
-
-@pytest.fixture
-def emulation() -> Iterator[Emulation]:
-    yield running()
-    running().set_faults()
-
-
-@pytest.fixture
-def cloud(emulation: Emulation, monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    return opened(monkeypatch, emulation, "batch")
+SERVICE = "batch"
 
 
 def job_of(cloud: Cloud, name: str, **changes: Any) -> RemoteJob:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 
 from tests.emulators import Emulation
 from tests.platforms import clouds
-from tests.platforms.aws_emulated import MACHINE, client, opened, running
+from tests.platforms.aws_emulated import MACHINE, client, opened
 from tidemill.platforms.aws.shapes import problems
 from tidemill.platforms.aws.training_poll import fault_of
 from tidemill.platforms.aws.training_request import metric_definitions, training_request
@@ -21,16 +20,7 @@ from tidemill.platforms.cloud import Cloud
 from tidemill.platforms.ports import JobRef, PlatformError, RemoteJob
 from tidemill.spec.platform import Resources
 
-
-@pytest.fixture
-def emulation() -> Iterator[Emulation]:
-    yield running()
-    running().set_faults()
-
-
-@pytest.fixture
-def cloud(emulation: Emulation, monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    return opened(monkeypatch, emulation, "sagemaker")
+SERVICE = "sagemaker"
 
 
 def job_of(cloud: Cloud, name: str, **changes: Any) -> RemoteJob:

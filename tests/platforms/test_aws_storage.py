@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.emulators import Emulation
-from tests.platforms.aws_emulated import client, opened, running
+from tests.platforms.aws_emulated import client, opened
 from tidemill.platforms.ports import PlatformError, Storage, Stored
 
 ROOT = "s3://acme-ml/storage"
-
-
-@pytest.fixture
-def emulation() -> Iterator[Emulation]:
-    yield running()
-    running().set_faults()
 
 
 @pytest.fixture

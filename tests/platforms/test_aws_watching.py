@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.emulators import Emulation
-from tests.platforms.aws_emulated import client, opened, running
+from tests.platforms.aws_emulated import client
 from tidemill.platforms.aws.tracking import name_of
 from tidemill.platforms.cloud import Cloud
 from tidemill.platforms.ports import PlatformError, TrackedTraining
 
-
-@pytest.fixture
-def emulation() -> Iterator[Emulation]:
-    yield running()
-    running().set_faults()
-
-
-@pytest.fixture
-def cloud(emulation: Emulation, monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    return opened(monkeypatch, emulation, "sagemaker")
+SERVICE = "sagemaker"
 
 
 def test_numbers_reach_cloudwatch_but_for_those_that_are_none(emulation: Emulation, cloud: Cloud) -> None:

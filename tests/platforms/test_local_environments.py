@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
+from tests.platforms.test_local_jobs import a_job
 from tidemill.platforms.local import environments
 from tidemill.platforms.local.environments import environment_of
 from tidemill.platforms.local.jobs import LocalJobs
-from tidemill.platforms.ports import Job, JobError
-from tidemill.spec.platform import Resources
+from tidemill.platforms.ports import JobError
 
 TRAIN = """
     import importlib.util, os, sys
@@ -55,22 +55,9 @@ def project(tmp_path: Path) -> Path:
 
 
 def run(root: Path, lines: list[str], **changes: Any) -> Any:
-    job: dict[str, Any] = {
-        "name": "job",
-        "code": "include.mine:train",
-        "root": root,
-        "train": root / "train.parquet",
-        "holdout": root / "holdout.parquet",
-        "output": root / "work" / "output",
-        "checkpoint": root / "work" / "checkpoint",
-        "params": {},
-        "seed": 7,
-        "resources": Resources(),
-        "requirements": root / "include" / "requirements.txt",
-        **changes,
-    }
+    job = a_job(root, "include.mine:train", **{"requirements": root / "include" / "requirements.txt", **changes})
     shutil.rmtree(root / "work", ignore_errors=True)
-    return pickle.loads(LocalJobs(root / ".tidemill").run(Job(**job), lines.append).model.read_bytes())
+    return pickle.loads(LocalJobs(root / ".tidemill").run(job, lines.append).model.read_bytes())
 
 
 def made(lines: list[str]) -> int:

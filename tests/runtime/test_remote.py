@@ -13,7 +13,7 @@ import sys
 import tarfile
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ import boto3
 import numpy as np
 import polars as pl
 import pytest
-from moto.server import ThreadedMotoServer
 
 from include.flights import prepare
 from tests.emulators.processes import Container
@@ -279,15 +278,6 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(
     assert not (tmp_path / "output" / "failure").exists()
     assert run(made.command("sagemaker", tmp_path / "kept"))[0] == 0
     assert pickle.loads((made.output / "model.pkl").read_bytes()) == "resumed from 4"
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    server = ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture
