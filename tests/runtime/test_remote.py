@@ -377,7 +377,7 @@ def test_the_package_needs_nothing_but_python(tmp_path: Path, places: Callable[.
     """Run the runtime of the package with no installed library in sight, isolated from this checkout."""
     made = places(MODEL)
     with tarfile.open(made.code / "code.tar.gz") as tar:
-        tar.extractall(tmp_path / "code", filter="data")
+        tar.extractall(tmp_path / "code")
     script = """
 import sys
 sys.path = [p for p in sys.path if "site-packages" not in p]

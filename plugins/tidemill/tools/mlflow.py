@@ -7,7 +7,7 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,8 @@ DAG_TAG = "tidemill.dag"
 RUN_TAG = "tidemill.dag_run"
 MODEL_TAG = "tidemill.model_uri"
 
+_RACES = 4
+"""How often a change of MLflow's is tried that another process may be making at the same moment, a row a time."""
 _MAX_PARAM = 6000
 _BATCH = 200  # MLflow takes 1,000 metrics in one call, but a busy server takes long for them
 _PARAM_NAME = re.compile(r"[^\w.\- :/]")
@@ -200,15 +202,11 @@ class Mlflow(MlflowCalls):
 
     def set_alias(self, model: str, alias: str, version: str) -> None:
         """Point an alias at a version."""
-        for another in (True, False):
-            try:
-                with self.calls(f"setting the alias {alias}", model) as client:
-                    client.set_registered_model_alias(model, alias, version)
-                return
-            except MlflowError as error:
-                # MLflow adds the row of an alias that was not there without asking whether another process just did.
-                if not another or "unique constraint" not in str(error).lower():
-                    raise
+
+        def point(client: MlflowClient) -> None:
+            client.set_registered_model_alias(model, alias, version)
+
+        self._set(f"setting the alias {alias}", model, point)
 
     def alias(self, model: str, alias: str) -> str | None:
         """The version that an alias points at; ``None`` without the alias or the model."""
@@ -224,11 +222,27 @@ class Mlflow(MlflowCalls):
 
     def tag_version(self, model: str, version: str, tags: Mapping[str, str]) -> None:
         """Set those tags of a version that it does not have yet."""
-        with self.calls(f"tagging version {version}", model) as client:
+
+        def tag(client: MlflowClient) -> None:
             known = client.get_model_version(model, version).tags
             for key, value in tags.items():
                 if known.get(key) != value:
                     client.set_model_version_tag(model, version, key, value)
+
+        self._set(f"tagging version {version}", model, tag)
+
+    def _set(self, doing: str, model: str, change: Callable[[MlflowClient], None]) -> None:
+        """Make a change that may be made twice."""
+        for attempt in range(1, _RACES + 1):
+            try:
+                with self.calls(doing, model) as client:
+                    change(client)
+                return
+            except MlflowError as error:
+                # MLflow adds the row of an alias or tag that was not there without asking whether another process
+                # just did.
+                if attempt == _RACES or "unique constraint" not in str(error).lower():
+                    raise
 
     def version_tags(self, model: str, version: str) -> dict[str, str]:
         """The tags of a version.
