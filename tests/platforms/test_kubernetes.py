@@ -145,7 +145,11 @@ def test_a_job_runs_with_a_bucket(
         ("def train(context):\n    raise ValueError('no column late')\n", "user", "ValueError: no column late"),
         ("import os\ndef train(context):\n    os._exit(3)\n", "user", "exit code 3 before the function returned"),
         ("import os\ndef train(context):\n    os.kill(os.getpid(), 9)\n", "system", "was killed from outside"),
-        ("import os\ndef train(context):\n    os.kill(os.getppid(), 9)\n", "system", "ended without a result"),
+        (
+            "import os\ndef train(context):\n    os.kill(os.getppid(), 9)\n    import time\n    time.sleep(60)\n",
+            "system",
+            "ended without a result",
+        ),
         (
             "import os\ndef train(context):\n    p = open(f'/proc/{os.getppid()}/stat').read().split()[3]\n"
             "    os.kill(int(p), 9)\n    import time\n    time.sleep(60)\n",
