@@ -24,14 +24,14 @@ Operator = Callable[..., Any]
 class TaskInstance:
     """What an operator uses of Airflow's task instance."""
 
-    dag_id, run_id, task_id, try_number = "flights", "manual__1", "data", 2
+    dag_id, run_id, task_id, try_number, max_tries = "flights", "manual__1", "data", 2, 3
 
     def __init__(self, pulled: dict[str, Any]) -> None:
         self.pulled = pulled
         self.pushed: dict[str, Any] = {}
 
-    def xcom_pull(self, task_ids: str) -> Any:
-        return self.pulled.get(task_ids)
+    def xcom_pull(self, task_ids: str = "", key: str = "") -> Any:
+        return self.pushed.get(key) if key else self.pulled.get(task_ids)
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.pushed[key] = value
@@ -153,9 +153,7 @@ def test_what_was_decided_is_stored_when_the_task_has_run(operator: Operator) ->
     )  # fmt: skip
     task = operator("promote", lambda ctx: refused)
     assert (tuple(task.template_fields), task.overwrite_rtif_after_execution) == (("said",), True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tidemill.airflow.operators._address", lambda ctx, record: None)  # MLflow imports slowly
-        task.execute(context())
+    task.execute(context())
     assert task.said == "version 4 refused: roc_auc is 0.5\ntoo slow"
     assert not operator("data", lambda ctx: GO).template_fields
 
@@ -224,8 +222,7 @@ def test_a_scorings_event_carries_its_as_of(
     assert event.extra["as_of"] == "2013-10-01T00:00:00+00:00"
 
 
-def test_a_persons_answer_reaches_the_promotion(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidemill.airflow.operators._address", lambda ctx, record: None)  # MLflow imports slowly
+def test_a_persons_answer_reaches_the_promotion(operator: Operator) -> None:
     seen: list[StepContext] = []
 
     def step(ctx: StepContext) -> Decision:
@@ -275,3 +272,58 @@ def test_only_what_makes_something_in_mlflow_links_there(plan_of: Callable[[str]
     dag = build(plan, plan.dags[0], project.root / "dags" / "flights.yaml", project)
     linked = {task.task_id for task in dag.tasks if getattr(task, "operator_extra_links", ())}
     assert linked == {"train", "register", "promote"}
+
+
+CLOUD = BASE.replace(
+    "provider: local", "provider: gcp, region: europe-west4, project: acme, bucket: gs://acme"
+).replace("train:\n", "train:\n  image: acme/ml:1\n  resources: {machine: n1-standard-4}\n")
+
+
+def test_what_runs_on_a_service_links_to_its_job_there(plan_of: Callable[[str], Plan], project: Project) -> None:
+    from tidemill.airflow.factory import build
+
+    plan = plan_of(CLOUD)
+    dag = build(plan, plan.dags[0], project.root / "dags" / "flights.yaml", project)
+    links = {task.task_id: [link.name for link in getattr(task, "operator_extra_links", ())] for task in dag.tasks}
+    assert {name: found for name, found in links.items() if found} == {
+        "train": ["Job", "Job log", "MLflow"], "register": ["MLflow"], "promote": ["MLflow"],
+    }  # fmt: skip
+
+
+def links(task: Any, given: dict[str, Any]) -> dict[str, str]:
+    """What Airflow stores when a task's process ends, whatever became of the task."""
+    for link in task.operator_extra_links:
+        given["ti"].xcom_push(link.xcom_key, link.get_link(task, ti_key=given["ti"]))
+    return {link.name: given["ti"].pushed[link.xcom_key] for link in task.operator_extra_links}
+
+
+def test_links_are_those_that_the_step_told_last_and_stay_when_it_tells_none(
+    operator: Operator, plan_of: Callable[[str], Plan], project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.exceptions import AirflowException
+
+    from tidemill.airflow.factory import build
+
+    plan = plan_of(CLOUD)
+    told: dict[str, str] = {"console": "https://c/1", "log": ""}
+
+    def step(ctx: StepContext) -> Any:
+        ctx.links.update(told)
+        raise StepError("the job failed", retry=True)
+
+    monkeypatch.setattr("tidemill.steps.train.run", step)
+
+    def tried(given: dict[str, Any], method: str = "execute") -> dict[str, str]:
+        task = build(plan, plan.dags[0], project.root / "dags" / "flights.yaml", project).get_task("train")
+        with pytest.raises(AirflowException, match="the job failed"):
+            getattr(task, method)(given, *([None] if method == "wake" else []))
+        return links(task, given)
+
+    given = context()
+    assert tried(given) == {"Job": "https://c/1", "Job log": "", "MLflow": ""}
+    told.clear()  # the wait failed, and the step never got to its job
+    assert tried(given, "wake")["Job"] == "https://c/1"
+    told.update(console="https://c/2", log="https://l/2", mlflow="https://m")
+    assert tried(given, "wake") == {"Job": "https://c/2", "Job log": "https://l/2", "MLflow": "https://m"}
+    told.update(console="", log="")  # another attempt, whose job the service has not taken
+    assert tried(given, "wake") == {"Job": "", "Job log": "", "MLflow": "https://m"}

@@ -51,6 +51,7 @@ class Task:
         self.context = context
         self.folder = folder
         self.fetched = 0
+        self.links: dict[str, str] = {}
 
     def fetch(self) -> Path:
         self.fetched += 1
@@ -62,7 +63,8 @@ class Task:
 
     def tries(self, *, woken: bool = False, cleared: int = 0) -> StepWaits | None:
         """One try: what it waits for; ``None`` if it has ended well."""
-        context = replace(self.context, woken=woken, cleared=cleared, on_stop=[])
+        self.links = {}
+        context = replace(self.context, woken=woken, cleared=cleared, on_stop=[], links=self.links)
         try:
             remote.train(context, self.folder / "place", DATA, self.fetch)
         except StepWaits as waits:
@@ -122,7 +124,12 @@ def task(make_context: Callable[..., StepContext], tmp_path: Path, monkeypatch: 
 def test_a_training_is_submitted_waited_for_and_collected(task: Any) -> None:
     trained = task(params={"sleep": 1})
     assert trained.tries() is not None
+    number = trained.context.memory.get("job")["id"].rpartition("/")[2]
+    assert f"/training/{number}?" in trained.links["console"]
+    assert number in trained.links["log"]
+    linked = dict(trained.links)
     trained.to_its_end()
+    assert trained.links == linked
     assert trained.result().last() == {"rows": float(len("rows of train"))}
     assert (trained.folder / "place" / "output" / "model.pkl").is_file()
     assert trained.told() == [(1, "intended"), (1, "submitted"), (1, "succeeded")]
@@ -170,9 +177,11 @@ def test_a_kill_before_an_answer_makes_no_second_job_where_lists_are_late(
 def test_a_cleared_task_ends_its_job_and_pays_for_another(task: Any) -> None:
     trained = task(params={"sleep": 60})
     assert trained.tries() is not None
+    first = trained.links["console"]
     second = trained.tries(cleared=1)
     assert second is not None
     assert second.ref.name.endswith("-2")
+    assert trained.links["console"] not in ("", first)
     assert trained.told() == [(1, "intended"), (1, "submitted"), (1, "stopped"), (2, "intended"), (2, "submitted")]
     second.cloud.jobs.stop(second.ref)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator, SkipMixin
 
-from tidemill.airflow.links import MlflowLink, ReportLink
+from tidemill.airflow.links import ConsoleLink, JobLogLink, MlflowLink, ReportLink
 from tidemill.plan.model import Plan
 from tidemill.project import Project
 
@@ -40,6 +40,8 @@ _SAYING = frozenset({"retrain", "request", "monitor", "promote", "score"})
 _LINKED = frozenset({"train", "register", "promote"})
 """The steps whose task links to what it made in MLflow."""
 
+_REMOTE = frozenset({"train"})
+"""The steps whose work is a job on the platform's service, where that is not this machine."""
 
 _LOST_AFTER = timedelta(minutes=5)
 SPREAD = ("partitions", "sketch")
@@ -80,12 +82,13 @@ class StepOperator(BaseOperator):
             # task, which would be another place for it, is for people alone: a task cannot write its own.
             self.template_fields = ("said",)
             self.overwrite_rtif_after_execution = True
-        self.mlflow_address: str | None = None
+        self.links: dict[str, str] = {}
         self.reported = False
-        if step in _LINKED:
-            self.operator_extra_links = (MlflowLink(),)
-        elif step == "monitor":
-            self.operator_extra_links = (ReportLink(),)
+        self.operator_extra_links = (
+            *((ConsoleLink(), JobLogLink()) if step in _REMOTE and _leaves(plan) else ()),
+            *((MlflowLink(),) if step in _LINKED else ()),
+            *((ReportLink(),) if step == "monitor" else ()),
+        )
         self.ui_color = _COLOURS.get(step, "#ffffff")
 
     @property
@@ -141,7 +144,7 @@ class StepOperator(BaseOperator):
         ctx = self._context(context)
         if woken:
             ctx = replace(ctx, woken=True)
-        self.stopping = ctx.on_stop
+        self.stopping, self.links = ctx.on_stop, ctx.links
         try:
             record = step.run(ctx)
         except StepWaits as waits:
@@ -169,8 +172,6 @@ class StepOperator(BaseOperator):
         if isinstance(record, RetrainRequest | Scoring):
             for outlet in self.outlets:
                 context["outlet_events"][outlet].extra = value
-        if self.step in _LINKED:
-            self.mlflow_address = _address(ctx, record)
         return value
 
     def _context(self, context: Context, part: dict[str, Any] | None = None) -> StepContext:
@@ -294,21 +295,9 @@ def said(record: Record) -> str:
     return ""
 
 
-def _address(ctx: StepContext, record: Record) -> str | None:
-    """Where a run or model version is seen in MLflow; ``None`` where MLflow is no server."""
-    from tidemill.records import Run
-    from tidemill.steps.context import StepError
-    from tidemill.tools.mlflow import open_mlflow
-
-    mlflow = open_mlflow(ctx.connections, ctx.project)
-    try:
-        if isinstance(record, Run):
-            return mlflow.run_link(record.run_id)
-        version = getattr(record, "version", "")
-        return mlflow.version_link(ctx.model, version) if version else None
-    except StepError as error:
-        ctx.log.warning("no link to MLflow: %s", error)
-        return None
+def _leaves(plan: Plan) -> bool:
+    """Whether the pipeline's platform is another than this machine."""
+    return bool(plan.spec["platform"]["provider"] != "local")
 
 
 def trigger_facts(context: Any) -> TriggerFacts:

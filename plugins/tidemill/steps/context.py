@@ -113,7 +113,9 @@ class StepContext:
     the mapped tasks before this one have done.
 
     ``cleared`` grows each time somebody clears the task; ``woken``: the step is run again, since what it waited for has
-    ended. What is in ``on_stop`` is called when somebody stops the task while it runs.
+    ended. What is in ``on_stop`` is called when somebody stops the task while it runs. In ``links`` a step puts the
+    addresses at which a person sees what it makes, as soon as it knows them: ``mlflow``, and ``console`` and ``log`` of
+    its job; empty for what there is not, or no longer.
     """
 
     pipeline: str
@@ -137,6 +139,7 @@ class StepContext:
     cleared: int = 0
     woken: bool = False
     on_stop: list[Callable[[], None]] = field(default_factory=list)
+    links: dict[str, str] = field(default_factory=dict)
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("tidemill"))
 
     @property

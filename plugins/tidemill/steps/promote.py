@@ -53,6 +53,7 @@ def run(ctx: StepContext) -> Promotion:
 
     version = ctx.result(ModelVersion)
     mlflow, alias = open_mlflow(ctx.connections, ctx.project), ctx.spec.promote.alias
+    ctx.links["mlflow"] = mlflow.version_link(ctx.model, version.version) or ""
     with ctx.open_ledger() as ledger:
         check_ledger(ledger, mlflow, ctx.model, alias)
         repair_alias(ledger, mlflow, ctx.model, alias)  # of a run that was killed between ledger and alias

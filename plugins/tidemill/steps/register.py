@@ -35,7 +35,7 @@ def run(ctx: StepContext) -> ModelVersion:
     made = ModelVersion(model=ctx.model, version=version, run_id=trained.run_id, data_version=data.version)
     with ctx.open_ledger() as ledger:
         record(ledger, ctx, views.REGISTERED, made, key=f"registered/{trained.run_id}")
-    link = mlflow.version_link(ctx.model, version)
+    ctx.links["mlflow"] = link = mlflow.version_link(ctx.model, version) or ""
     ctx.log.info("version %s of %s%s", version, ctx.model, f": {link}" if link else "")
     return made
 

@@ -45,7 +45,7 @@ _SEARCHES: Final = (0.0, 2.0, 3.0, 5.0)
 @dataclass(frozen=True)
 class _Intent:
     """What the task remembers of its job. ``machine`` is an index into the spec's list; ``code`` the packed code's
-    version."""
+    version; ``console`` and ``log`` are where a person sees the job."""
 
     attempt: int
     cleared: int
@@ -57,6 +57,8 @@ class _Intent:
     spot: bool = False
     began: str = ""
     code: str = ""
+    console: str = ""
+    log: str = ""
 
     @property
     def ended(self) -> bool:
@@ -105,7 +107,7 @@ class _Training:
         return [*machine] if isinstance(machine, list) else [machine]
 
     def run(self) -> None:
-        intent, fresh = self._begin(self._remembered()), not self.ctx.woken
+        intent, fresh = self._begin(show(self.ctx)), not self.ctx.woken
         while True:
             intent = self._submitted(intent)
             ref = JobRef(self.cloud.service, intent.name, intent.id, intent.region)
@@ -130,10 +132,6 @@ class _Training:
         """Remove the packed code, if there is any."""
         if "_package" in vars(self):
             self._package.file.unlink(missing_ok=True)
-
-    def _remembered(self) -> _Intent | None:
-        value = self.ctx.memory.get(_INTENT)
-        return None if value is None else _Intent(**value)
 
     def _begin(self, intent: _Intent | None) -> _Intent:
         """The intent to go on with: the one that is remembered, or that of a new attempt."""
@@ -178,13 +176,13 @@ class _Training:
             self.ctx.log.info("submitted job %s to %s", job.name, self.cloud.service)
         else:
             self.ctx.log.info("job %s is there already", job.name)
-        intent = replace(intent, state="submitted", id=ref.id, region=ref.region)
-        self._remember(intent)
-        self._note(intent, "submitted")
         links = self.cloud.jobs.links(ref)
-        for what, address in (("console", links.console), ("log", links.log)):
+        for what, address in asdict(links).items():
             if address:
                 self.ctx.log.info("%s: %s", what, address)
+        intent = replace(intent, state="submitted", id=ref.id, region=ref.region, console=links.console, log=links.log)
+        self._remember(intent)
+        self._note(intent, "submitted")
         return intent
 
     def _still_waiting(self, intent: _Intent, ref: JobRef, status: JobStatus) -> _Intent:
@@ -315,6 +313,7 @@ class _Training:
 
     def _remember(self, intent: _Intent) -> None:
         self.ctx.memory.set(_INTENT, asdict(intent))
+        _link(self.ctx, intent)
 
     def _note(self, intent: _Intent, state: State, status: JobStatus | None = None) -> None:
         """Put into the ledger what became of the job. A fact that is there already is not written again."""
@@ -335,6 +334,19 @@ class _Training:
         with self.ctx.open_ledger() as ledger:
             if ledger.find(self.ctx.model, key) is None:
                 record(ledger, self.ctx, views.JOB, made, key=key)
+
+
+def show(ctx: StepContext) -> _Intent | None:
+    """What the task remembers of its job, if there is one; the task then links to it."""
+    value = ctx.memory.get(_INTENT)
+    intent = None if value is None else _Intent(**value)
+    if intent is not None:
+        _link(ctx, intent)
+    return intent
+
+
+def _link(ctx: StepContext, intent: _Intent) -> None:
+    ctx.links.update(console=intent.console, log=intent.log)
 
 
 def track(ctx: StepContext, metrics: Mapping[str, float]) -> None:

@@ -62,9 +62,11 @@ def run(ctx: StepContext) -> Run:
         except OSError as error:
             raise StepError(f"train.requirements: {ctx.spec.train.requirements}: {error.strerror}") from None
         same["tidemill.requirements"] = hashlib.sha256(content).hexdigest()[:_NAME_DIGITS]
-    if _remote(ctx) and ctx.cleared:
-        # Somebody cleared the task: a job costs money, so that another one is trained only for who asks for it.
-        same["tidemill.cleared"] = str(ctx.cleared)
+    if _remote(ctx):
+        remote.show(ctx)  # what ended before this try is linked to, too
+        if ctx.cleared:
+            # Somebody cleared the task: a job costs money, so that another one is trained only for who asks for it.
+            same["tidemill.cleared"] = str(ctx.cleared)
     with _alone(ctx):
         mlflow = open_mlflow(ctx.connections, ctx.project)
         tracked = mlflow.start_or_resume_run(
@@ -75,6 +77,7 @@ def run(ctx: StepContext) -> Run:
             same=same,
             tags=_tags(ctx),
         )
+        ctx.links["mlflow"] = link = mlflow.run_link(tracked.run_id) or ""
         place = _Place.of(ctx, same)
         if not tracked.finished:
             tracked = _train(ctx, mlflow, tracked, data, place)
@@ -84,7 +87,6 @@ def run(ctx: StepContext) -> Run:
         _charge(ctx, place, trained.seconds)
         with ctx.open_ledger() as ledger:
             record(ledger, ctx, views.RUN, trained)
-    link = mlflow.run_link(trained.run_id)
     ctx.log.info("run %s%s", trained.run_id, f": {link}" if link else "")
     return trained
 
