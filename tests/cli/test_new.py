@@ -9,7 +9,7 @@ import pytest
 
 from tests.command_line import CommandLine
 from tests.testing.test_plugin import run
-from tidemill.cli.new import sample
+from tidemill.cli.new import PROVIDERS, sample
 
 
 @pytest.mark.parametrize("name", ["churn", "late-flights", "2nd_try", "class"])
@@ -23,6 +23,15 @@ def test_a_new_pipeline_is_sound_and_its_code_is_python(tmp_path: Path, name: st
     assert tidemill("show", f"dags/{name}.yaml").code == 0
     for path in tmp_path.rglob("*.py"):
         ast.parse(path.read_text())
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_new_pipeline_on_each_provider_is_sound(tmp_path: Path, provider: str, tidemill: CommandLine) -> None:
+    said = tidemill("new", "9-Lives", "--provider", provider, cwd=tmp_path)
+    assert said.code == 0, said.err
+    assert tidemill("validate", "dags").out == "1 pipeline checked, no mistakes\n"
+    assert f"provider: {provider}\n" in (tmp_path / "dags" / "9-Lives.yaml").read_text()
+    assert (f"docs/platforms/{provider}.md" in said.out) == (provider != "local")
 
 
 @pytest.mark.parametrize("name", ["sales", "late-orders", "class"])
@@ -46,7 +55,7 @@ def test_the_tests_that_are_written_pass(tmp_path: Path, tidemill: CommandLine) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [["--steps"], []])
+@pytest.mark.parametrize("options", [["--steps"], ["--provider", "aws"]])  # a test trains here, also for a cloud
 def test_the_runs_in_the_tests_that_are_written_pass(tmp_path: Path, options: list[str], tidemill: CommandLine) -> None:
     tidemill("new", "class", *options, cwd=tmp_path)
     code, said = run(tmp_path, "-m", "slow")
@@ -79,7 +88,8 @@ def test_nothing_is_written_over(tmp_path: Path, tidemill: CommandLine) -> None:
         (["../up"], "cannot be a pipeline's id"),
         (["a.b"], "cannot be a pipeline's id"),
         ([""], "cannot be a pipeline's id"),
-        (["churn", "--provider", "aws"], '"aws" is not in this version'),
+        (["churn", "--provider", "ibm"], "choose one of local, aws, gcp, azure, kubernetes"),
+        (["churn", "--provider", "aws", "--steps"], "it has no provider"),
     ],
 )
 def test_what_cannot_be_made(tmp_path: Path, arguments: list[str], message: str, tidemill: CommandLine) -> None:

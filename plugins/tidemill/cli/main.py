@@ -148,7 +148,7 @@ def schema(
 @app.command(epilog="Example: tidemill new churn")
 def new(
     name: Annotated[str, typer.Argument(help="The pipeline's id: letters, digits, _ and -.")],
-    provider: Annotated[str, typer.Option(help="Where it runs: local.")] = "local",
+    provider: Annotated[str, typer.Option(help="Where it trains: local, aws, gcp, azure or kubernetes.")] = "local",
     steps: Annotated[bool, typer.Option("--steps", help="A workflow of steps alone, without a model.")] = False,
 ) -> None:
     """Write a working pipeline to start from: spec, training code, sample data, expectations and tests."""
@@ -158,6 +158,10 @@ def new(
     for path in written:
         print(f"wrote {path}")
     test = next(path for path in written if path.parent.name == "tests")
+    if provider != "local":
+        print(
+            f"\nname your own account, bucket and image in dags/{name}.yaml: see docs/platforms/{provider}.md", end=""
+        )
     print(f"\ntry it:   tidemill run dags/{name}.yaml\ntest it:  pytest {test}")
 
 

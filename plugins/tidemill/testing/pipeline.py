@@ -186,7 +186,8 @@ class Pipeline:
         """Run the training DAG, or the workflow, to its end by Airflow's own in-process runner.
 
         It runs in a process, an Airflow home and a state folder of its own: neither ledger, registry nor data versions
-        of the project are touched. ``sample``: about how many rows of the source's window it gets (``None``: all).
+        of the project are touched. A pipeline that trains on a cloud trains on this machine: a test submits no jobs.
+        ``sample``: about how many rows of the source's window it gets (``None``: all).
         ``overrides``: values of the spec by path, as ``{"promote.when.roc_auc.at_least": 0}``. ``approve``: the answer
         where a person is asked. ``timeout`` is in seconds.
 
