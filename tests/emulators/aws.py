@@ -1,4 +1,4 @@
-"""AWS on loopback: SageMaker training jobs and AWS Batch that really run, in front of moto for everything else.
+"""AWS on loopback: SageMaker's jobs and AWS Batch that really run, in front of moto for everything else.
 
 moto serves S3, CloudWatch, STS and SageMaker's experiments. In front of it: signatures, the regions of buckets, and the
 two services that run jobs, whose jobs read and write moto's S3.
@@ -19,6 +19,7 @@ from tests.emulators import Emulation, connection_variable
 from tests.emulators.aws_auth import Keys
 from tests.emulators.aws_batch import Batch
 from tests.emulators.aws_errors import Refused, worded
+from tests.emulators.aws_processing import Processing
 from tests.emulators.aws_sagemaker import SageMaker
 from tests.emulators.aws_store import Store, split
 from tests.emulators.aws_validate import Validator
@@ -54,6 +55,8 @@ class Aws(Emulator):
         self._store = store
         self._validator = Validator()
         self.sagemaker = SageMaker(store, self.misbehaviour, clock, folder / "sagemaker", platform.get("role"))
+        self.processing = Processing(store, self.misbehaviour, clock, folder / "processing", platform.get("role"))
+        self._operations = {**self.sagemaker.operations, **self.processing.operations}
         self.batch = Batch(store, self.misbehaviour, clock, folder / "batch", platform, self._container_environment)
 
     def ready(self) -> None:
@@ -73,12 +76,14 @@ class Aws(Emulator):
                 }
                 for job in list(self.sagemaker.jobs.values())
             ],
+            "processing": self.processing.report(),
             "batch": self.batch.report(),
         }
 
     def close(self) -> None:
         """End every job."""
         self.sagemaker.close()
+        self.processing.close()
         self.batch.close()
 
     def operation(self, request: Request) -> str:
@@ -137,12 +142,12 @@ class Aws(Emulator):
         return worded(error, service)
 
     def _sagemaker(self, operation: str, request: Request, region: str) -> Response:
-        if operation in self.sagemaker.operations:
+        if operation in self._operations:
             body = self._validator.parsed("sagemaker", operation, request)
-            return _json(self.sagemaker.operations[operation](body, region), "application/x-amz-json-1.1")
+            return _json(self._operations[operation](body, region), "application/x-amz-json-1.1")
         if operation == "ListTags":
             body = self._validator.parsed("sagemaker", operation, request)
-            tags = self.sagemaker.tags(body["ResourceArn"])
+            tags = self.sagemaker.tags(body["ResourceArn"]) or self.processing.tags(body["ResourceArn"])
             if tags is not None:
                 entries = [{"Key": key, "Value": value} for key, value in tags.items()]
                 return _json({"Tags": entries}, "application/x-amz-json-1.1")

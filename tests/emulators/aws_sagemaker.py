@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 from tests.emulators.aws_errors import Refused
@@ -21,8 +21,8 @@ from tests.emulators.clock import Clock
 from tests.emulators.faults import Misbehaviour
 
 # EC2's user guide, "Instance types with local storage", as far as SageMaker trains on them.
-_LOCAL_DISKS = re.compile(r"ml\.(g4dn|g5|g6e?|p3dn|p4de?|p5e?n?|trn1n?|[cmr]\d\w*d)\.")
-_LARGEST_PAGE = 100
+LOCAL_DISKS = re.compile(r"ml\.(g4dn|g5|g6e?|p3dn|p4de?|p5e?n?|trn1n?|[cmr]\d\w*d)\.")
+LARGEST_PAGE = 100
 
 
 class SageMaker:
@@ -106,7 +106,7 @@ class SageMaker:
             found = "MaxWaitTimeInSeconds above MaxRuntimeInSeconds is needed for managed spot training"
         elif wait is not None and not body.get("EnableManagedSpotTraining"):
             found = "MaxWaitTimeInSeconds is for managed spot training only"  # guide, "Managed Spot Training"
-        elif machines.get("VolumeKmsKeyId") and _LOCAL_DISKS.match(machines.get("InstanceType", "")):
+        elif machines.get("VolumeKmsKeyId") and LOCAL_DISKS.match(machines.get("InstanceType", "")):
             # "You can't request a VolumeKmsKeyId when using an instance type with local storage": ResourceConfig
             found = f"VolumeKmsKeyId is not supported for {machines['InstanceType']}"
         elif "InputDataConfig" in body and len({c["ChannelName"] for c in body["InputDataConfig"]}) < len(
@@ -168,27 +168,43 @@ class SageMaker:
 
     def _list(self, body: Mapping[str, Any], region: str) -> dict[str, Any]:
         size = body.get("MaxResults", 10)
-        if not 1 <= size <= _LARGEST_PAGE:
-            raise Refused("ValidationException", f"MaxResults {size} is not between 1 and {_LARGEST_PAGE}")
-        found = [job for job in self._shown() if _is_asked_for(job, body)]
-        if body.get("SortBy", "CreationTime") == "Name":
-            found.sort(key=lambda job: job.name, reverse=True)
-        if body.get("SortOrder", "Descending") == "Ascending":
-            found.reverse()
+        if not 1 <= size <= LARGEST_PAGE:
+            raise Refused("ValidationException", f"MaxResults {size} is not between 1 and {LARGEST_PAGE}")
         keys = ("TrainingJobName", "TrainingJobArn", "CreationTime", "TrainingEndTime", "LastModifiedTime",
                 "TrainingJobStatus", "SecondaryStatus")  # fmt: skip
-        page, token = _page(found, body.get("NextToken"), size)
-        entries = []
-        for job in page:
-            with job.lock:
-                entries.append({key: job.described[key] for key in keys if key in job.described})
+        entries, token = listed(self._shown(), body, keys, size)
         # "First, MaxResults jobs with any status are selected. Next, those with the status are returned": SDK model
         status = body.get("StatusEquals")
         entries = [entry for entry in entries if status in (None, entry["TrainingJobStatus"])]
         return {"TrainingJobSummaries": entries, **token}
 
 
-def _is_asked_for(job: Training, body: Mapping[str, Any]) -> bool:
+class Job(Protocol):
+    """What a list needs of a job of either kind."""
+
+    name: str
+    described: dict[str, Any]
+    lock: threading.RLock
+
+
+def listed(
+    jobs: Sequence[Job], body: Mapping[str, Any], keys: Sequence[str], size: int
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The entries of a page of a list's jobs, which come with the newest first; and the token of the next page."""
+    found = [job for job in jobs if _is_asked_for(job, body)]
+    if body.get("SortBy", "CreationTime") == "Name":
+        found.sort(key=lambda job: job.name, reverse=True)
+    if body.get("SortOrder", "Descending") == "Ascending":
+        found.reverse()
+    page, token = _page(found, body.get("NextToken"), size)
+    entries = []
+    for job in page:
+        with job.lock:
+            entries.append({key: job.described[key] for key in keys if key in job.described})
+    return entries, token
+
+
+def _is_asked_for(job: Job, body: Mapping[str, Any]) -> bool:
     described = job.described
     return (
         body.get("NameContains", "") in job.name
@@ -203,7 +219,7 @@ def _time(body: Mapping[str, Any], key: str, default: float) -> float:
     return float(body[key]) if key in body else default
 
 
-def _page(found: list[Training], token: str | None, size: int) -> tuple[list[Training], dict[str, str]]:
+def _page(found: list[Job], token: str | None, size: int) -> tuple[list[Job], dict[str, str]]:
     """A page begins after the job that the last one ended with, so that new jobs do not shift it."""
     start = 0
     if token:

@@ -18,7 +18,7 @@ from tests.emulators.processes import Container
 
 BASE = "/opt/ml"
 _SYNC_SECONDS = 0.3
-_RUNNING = threading.BoundedSemaphore(6)
+RUNNING = threading.BoundedSemaphore(6)
 """Containers at once: the machine is small, whatever is asked of the emulator."""
 
 
@@ -156,7 +156,7 @@ class Training:
             for n, base in enumerate(bases, 1):
                 if not self._lay_out(base, n, count):
                     return False
-            with _RUNNING:
+            with RUNNING:
                 return self._train(bases, end)
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)

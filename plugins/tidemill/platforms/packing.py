@@ -41,8 +41,11 @@ _STUB = b'"""The part of Tidemill that runs in a job\'s container."""\n'
 # argv items of a SageMaker container have at most 256 characters, hence addresses as arguments of the shell.
 _UNPACK = (
     'd=$(mktemp -d) && tar -xzf "$1/code.tar.gz" -C "$d" && shift && '
-    'PYTHONPATH="$d${PYTHONPATH:+:$PYTHONPATH}" exec python3 -m tidemill.runtime.remote --code "$d" "$@"'
+    'PYTHONPATH="$d${PYTHONPATH:+:$PYTHONPATH}" exec python3 -m tidemill.%s --code "$d" "$@"'
 )
+_WHOLE = frozenset({".py", ".json"})
+_LEFT_OUT = frozenset({"airflow", "backtest", "cli", "convert", "demo", "testing", "web"})
+"""Packages of Tidemill that no container has a use for."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +63,37 @@ def pack(root: Path, code: str) -> Package:
         PlatformError: the function's module is not among it, a link leads out of the project, a file holds a private
             key, or there is more than ``LIMIT``. The fault is the user's.
     """
-    files = {name: path.read_bytes() for name, path in _own(root)}
+    files = _checked(root)
     module = code.partition(":")[0].replace(".", "/")
     if not {f"{module}.py", f"{module}/__init__.py"} & files.keys():
         raise _refused(
             f"train.code {code}: {root / module}.py is not there; code that runs elsewhere lies in {_FOLDER}/"
         )
+    return _packed({**files, **runtime_files()})
+
+
+def pack_whole(root: Path) -> Package:
+    """Pack the code of the project at ``root`` with all of Tidemill that its steps need, for a job that computes what
+    they do (``python -m tidemill.processing``). A model may name the project's own classes.
+
+    Raises:
+        PlatformError: as ``pack``, but for the module of a function.
+    """
+    return _packed({**_checked(root), **_whole()})
+
+
+def _checked(root: Path) -> dict[str, bytes]:
+    """The project's own files that are packed, by their names."""
+    files = {name: path.read_bytes() for name, path in _own(root)}
     for name, data in files.items():
         if _PRIVATE in data and b"-----BEGIN" in data:
             raise _refused(f"{name} holds a private key, which would be stored with the code; keep it in a connection")
     _check_size({name: len(data) for name, data in files.items()})
-    content = _tar({**files, **runtime_files()})
+    return files
+
+
+def _packed(files: dict[str, bytes]) -> Package:
+    content = _tar(files)
     handle, packed = tempfile.mkstemp(prefix="tidemill-code-", suffix=".tar.gz")
     with (
         open(handle, "wb") as file,
@@ -83,7 +106,15 @@ def pack(root: Path, code: str) -> Package:
 
 def folder_command(*, platform: str, code: str, data: str, job: str, output: str, checkpoint: str | None) -> list[str]:
     """The command of a container whose platform mounts folders; ``code`` is the folder that holds ``code.tar.gz``."""
-    return ["sh", "-c", _UNPACK, "tidemill", code, *_arguments(platform, data, job, output, checkpoint)]
+    given = _arguments(platform, data, job, output, checkpoint)
+    return ["sh", "-c", _UNPACK % "runtime.remote", "tidemill", code, *given]
+
+
+def processing_command(*, code: str, inputs: str, output: str, message: str) -> list[str]:
+    """The command of a container that computes what a step does: ``inputs`` holds a folder for each input, ``message``
+    is the file in which a failure is told."""
+    given = ["--inputs", inputs, "--output", output, "--message", message]
+    return ["sh", "-c", _UNPACK % "processing", "tidemill", code, *given]
 
 
 def boot_command(*, platform: str, code: str, data: str, job: str, output: str, checkpoint: str | None) -> list[str]:
@@ -155,6 +186,15 @@ def runtime_files() -> dict[str, bytes]:
     folder = Path(tidemill.__file__).parent / "runtime"
     files = {f"tidemill/runtime/{path.name}": path.read_bytes() for path in folder.glob("*.py")}
     return {"tidemill/__init__.py": _STUB, **files}
+
+
+@cache
+def _whole() -> dict[str, bytes]:
+    """Tidemill's own code and tables, but for what only Airflow, the command line and people use."""
+    base = Path(tidemill.__file__).parent
+    names = (path.relative_to(base) for path in base.rglob("*") if path.suffix in _WHOLE and path.is_file())
+    wanted = [name for name in names if name.parts[0] not in _LEFT_OUT]
+    return {f"tidemill/{name.as_posix()}": (base / name).read_bytes() for name in wanted}
 
 
 def _check_size(sizes: dict[str, int]) -> None:

@@ -115,6 +115,13 @@ class PlatformError(TidemillError):
         self.throttled = throttled
 
 
+class VersionGone(PlatformError):
+    """An object has no such version any more."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, fault="user")
+
+
 @dataclass(frozen=True)
 class RemoteJob:
     """A job for a platform's service, as plain values and addresses.
@@ -126,6 +133,9 @@ class RemoteJob:
     ``code``, ``data``, ``job`` are addresses of folders in the platform's store: ``code.tar.gz``; ``train.parquet``
     and ``holdout.parquet``; ``job.json``. ``output`` is the address of the folder that the job fills; ``checkpoint``
     one that survives attempts, ``None`` without checkpoints.
+
+    A job that computes over rows but trains nothing (``python -m tidemill.processing``) has folders of its own instead
+    of ``data``, in ``inputs``: by the name under which its container finds them.
     """
 
     name: str
@@ -143,6 +153,7 @@ class RemoteJob:
     machine: str | None = None
     timeout: timedelta | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -292,6 +303,56 @@ class Storage(Protocol):
 
         Raises:
             PlatformError: not allowed, no answer.
+        """
+        ...
+
+
+class ObjectVersions(Protocol):
+    """The versions that a bucket keeps of its objects, and their lifecycle."""
+
+    def put(self, file: Path, uri: str) -> str:
+        """Store a file as the newest version of an object; the store's own id of the version with these very bytes, as
+        the store answered. If the newest one has this content already, it is that one.
+
+        Raises:
+            PlatformError: the bucket keeps no versions (fault ``user``; it says how to switch them on), there is none,
+                not allowed, no answer.
+        """
+        ...
+
+    def get(self, uri: str, version: str, file: Path) -> None:
+        """Fetch one version of an object into a file, whole or not at all.
+
+        Raises:
+            VersionGone: it is not there.
+            PlatformError: not allowed, no answer, an answer cut short.
+        """
+        ...
+
+    def has(self, uri: str, version: str, size: int) -> bool:
+        """Whether a version of an object is there, of so many bytes.
+
+        Raises:
+            PlatformError: not allowed, no answer.
+        """
+        ...
+
+    def newest(self, uri: str) -> str:
+        """The id of an object's newest version.
+
+        Raises:
+            VersionGone: there is no such object.
+            PlatformError: the bucket keeps no versions (fault ``user``), not allowed, no answer.
+        """
+        ...
+
+    def expire(self, uri: str, name: str, days: int | None) -> None:
+        """Have the store remove the versions of what lies below a folder, so many days after newer ones took their
+        place (Azure: after they were written): one rule of that name (letters, digits and dashes), made, changed or
+        left as it is; ``None`` removes it. No other rule is touched.
+
+        Raises:
+            PlatformError: not allowed, too many rules, somebody else keeps changing them, no answer.
         """
         ...
 

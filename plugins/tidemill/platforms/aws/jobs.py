@@ -7,7 +7,7 @@ from tidemill.spec.platform import Platform
 
 
 def open_jobs(platform: Platform, service: str, connections: Connections) -> RemoteJobs:
-    """The port of ``sagemaker`` or ``batch``.
+    """The port of ``sagemaker``, ``sagemaker-processing`` or ``batch``.
 
     Raises:
         ValueError: AWS has no such service here.
@@ -19,6 +19,10 @@ def open_jobs(platform: Platform, service: str, connections: Connections) -> Rem
         from tidemill.platforms.aws.sagemaker import SageMakerJobs
 
         return SageMakerJobs(aws)
+    if service == "sagemaker-processing":
+        from tidemill.platforms.aws.processing import ProcessingJobs
+
+        return ProcessingJobs(aws)
     if service == "batch":
         from tidemill.platforms.aws.batch import BatchJobs
 

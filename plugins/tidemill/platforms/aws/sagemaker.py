@@ -1,4 +1,4 @@
-"""SageMaker training jobs."""
+"""SageMaker's jobs: trainings, and what its kinds of jobs have in common."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Final
 from tidemill.platforms.aws.clients import Aws, answering, code_of, console, words_of
 from tidemill.platforms.aws.outputs import unpack
 from tidemill.platforms.aws.shapes import check
-from tidemill.platforms.aws.training_poll import TrainingPoll
+from tidemill.platforms.aws.training_poll import TRAINING, JobPoll, Kind
 from tidemill.platforms.aws.training_request import training_request
 from tidemill.platforms.ports import JobLinks, JobRef, JobStatus, PlatformError, RemoteJob
 
@@ -25,20 +25,26 @@ class SageMakerJobs:
     """The port ``RemoteJobs`` over SageMaker's training jobs, in one account and region."""
 
     refuses_duplicates = True
+    service = "sagemaker"
+    kind: Kind = TRAINING
 
     def __init__(self, aws: Aws) -> None:
         self._aws = aws
-        self._poll: TrainingPoll | None = None
+        self._poll: JobPoll | None = None
+
+    def request(self, job: RemoteJob) -> dict[str, Any]:
+        """What the service is asked for. Raises PlatformError: a setting is missing."""
+        return training_request(job)
 
     def submit(self, job: RemoteJob) -> JobRef:
         """Have SageMaker take the job; one of its name that is ours is returned instead. See ``RemoteJobs``."""
-        body = training_request(job)
+        body, noun = self.request(job), self.kind.noun
         client = self._aws.client("sagemaker")
-        check(client, "CreateTrainingJob", body)
+        check(client, f"Create{noun}", body)
         try:
-            with answering(self._aws, "sagemaker:CreateTrainingJob"):
+            with answering(self._aws, f"sagemaker:Create{noun}"):
                 try:
-                    return self._ref(job.name, client.create_training_job(**body)["TrainingJobArn"])
+                    return self._ref(job.name, getattr(client, f"create_{self.kind.method}")(**body)[f"{noun}Arn"])
                 except client.exceptions.ClientError as e:
                     # The name exists, whoever made the job; it may be ours, of a call whose answer was lost.
                     taken = code_of(e) == "ResourceInUse"
@@ -60,7 +66,7 @@ class SageMakerJobs:
         described = self._describe(job.name)
         if described is None:
             return None
-        arn = described["TrainingJobArn"]
+        arn = described[f"{self.kind.noun}Arn"]
         client = self._aws.client("sagemaker")
         with answering(self._aws, "sagemaker:ListTags"):
             pages = client.get_paginator("list_tags").paginate(ResourceArn=arn)
@@ -75,15 +81,15 @@ class SageMakerJobs:
     def poll(self, refs: Sequence[JobRef]) -> Mapping[str, JobStatus]:
         """How jobs stand, in a few lists for all of them. See ``RemoteJobs``; one thread at a time."""
         if self._poll is None:
-            self._poll = TrainingPoll(self._aws, self._describe)
+            self._poll = JobPoll(self._aws, self.kind, self._describe)
         return self._poll.poll(refs)
 
     def stop(self, ref: JobRef) -> None:
         """Ask for the job's end. See ``RemoteJobs``."""
         client = self._aws.client("sagemaker")
-        with answering(self._aws, "sagemaker:StopTrainingJob"):
+        with answering(self._aws, f"sagemaker:Stop{self.kind.noun}"):
             try:
-                client.stop_training_job(TrainingJobName=ref.name)
+                getattr(client, f"stop_{self.kind.method}")(**{f"{self.kind.noun}Name": ref.name})
             except client.exceptions.ClientError as e:
                 if not (_is_unknown(e) or (code_of(e) == "ValidationException" and _ENDED.search(words_of(e)))):
                     raise
@@ -108,21 +114,23 @@ class SageMakerJobs:
     def links(self, ref: JobRef) -> JobLinks:
         """Where a person looks at the job."""
         region = ref.region or self._aws.region
-        base = console(region)
-        log = f"$252Faws$252Fsagemaker$252FTrainingJobs$3FlogStreamNameFilter$3D{ref.name}$252F"
+        base, noun = console(region), self.kind.noun
+        log = f"$252Faws$252Fsagemaker$252F{noun}s$3FlogStreamNameFilter$3D{ref.name}$252F"
+        place = "jobs" if noun == "TrainingJob" else "processing-jobs"
         return JobLinks(
-            console=f"{base}/sagemaker/home?region={region}#/jobs/{ref.name}",
+            console=f"{base}/sagemaker/home?region={region}#/{place}/{ref.name}",
             log=f"{base}/cloudwatch/home?region={region}#logsV2:log-groups/log-group/{log}",
         )
 
     def _ref(self, name: str, arn: str) -> JobRef:
-        return JobRef(service="sagemaker", name=name, id=arn, region=self._aws.region)
+        return JobRef(service=self.service, name=name, id=arn, region=self._aws.region)
 
     def _describe(self, name: str) -> dict[str, Any] | None:
         client = self._aws.client("sagemaker")
-        with answering(self._aws, "sagemaker:DescribeTrainingJob"):
+        with answering(self._aws, f"sagemaker:Describe{self.kind.noun}"):
             try:
-                described: dict[str, Any] = client.describe_training_job(TrainingJobName=name)
+                describe = getattr(client, f"describe_{self.kind.method}")
+                described: dict[str, Any] = describe(**{f"{self.kind.noun}Name": name})
                 return described
             except client.exceptions.ClientError as e:
                 if _is_unknown(e):
@@ -138,12 +146,15 @@ def _is_unknown(error: Exception) -> bool:
     )
 
 
+def _machine_of(job: RemoteJob) -> str:
+    named = job.machine or job.resources.machine or ""
+    return " or ".join(named) if isinstance(named, list) else named
+
+
 def _raise_for_want_of(job: RemoteJob, error: Exception) -> None:
     if code_of(error) == "ResourceLimitExceeded":
-        raise PlatformError(
-            f"no quota for {job.resources.count} × {job.machine}{' (spot)' if job.spot else ''}: {words_of(error)}",
-            fault="capacity",
-        ) from None
+        asked = f"{job.resources.count} × {_machine_of(job)}{' (spot)' if job.spot else ''}"
+        raise PlatformError(f"no quota for {asked}: {words_of(error)}", fault="capacity") from None
     said = words_of(error)
     if code_of(error) == "ValidationException" and "assume role" in said.lower():
         raise PlatformError(

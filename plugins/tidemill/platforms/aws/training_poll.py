@@ -1,4 +1,4 @@
-"""How many SageMaker training jobs stand, in few calls.
+"""How many SageMaker jobs of one kind stand, in few calls.
 
 Few jobs are looked at one by one. Many are listed: all of them once, and from then on those that changed since. A list
 does not say why a job failed, how long it ran and what it costs: those that ended are looked at by their names, as is
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -29,11 +30,25 @@ _EXIT: Final = re.compile(r"exit code:? (\d+)", re.IGNORECASE)
 Described = Mapping[str, Any]
 
 
-class TrainingPoll:
+@dataclass(frozen=True)
+class Kind:
+    """A kind of SageMaker's jobs: its noun in the names of operations and fields, and how a description is read."""
+
+    noun: str
+    status_of: Callable[[Described], JobStatus]
+
+    @property
+    def method(self) -> str:
+        """The noun in the names of boto3's methods."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", self.noun).lower()
+
+
+class JobPoll:
     """Remembers what it has seen of the jobs that are waited for. Not for several threads at once."""
 
-    def __init__(self, aws: Aws, describe: Callable[[str], Described | None]) -> None:
+    def __init__(self, aws: Aws, kind: Kind, describe: Callable[[str], Described | None]) -> None:
         self._aws = aws
+        self._kind = kind
         self._describe = describe
         self._settled: dict[str, JobStatus] = {}
         self._going: dict[str, JobStatus] = {}
@@ -67,10 +82,10 @@ class TrainingPoll:
     def _list(self, waiting: Mapping[str, JobRef], gone: set[str]) -> None:
         seen: set[str] = set()
         for entry in self._entries(waiting):
-            key = entry["TrainingJobArn"]
+            key = entry[f"{self._kind.noun}Arn"]
             if key in waiting and key not in seen:
                 seen.add(key)
-                self._going[key] = status_of(entry)
+                self._going[key] = self._kind.status_of(entry)
         over = [waiting[key] for key, status in self._going.items() if status.ended]
         # Why a job failed has to be known; of one that succeeded, when it is looked at by itself.
         over.sort(key=lambda ref: self._going[ref.id].state == "succeeded")
@@ -92,13 +107,13 @@ class TrainingPoll:
         since = self._changed
         if since is not None:
             query["LastModifiedTimeAfter"] = since - _OVERLAP
-        missing = waiting.keys() - self._going.keys()
+        missing, noun = waiting.keys() - self._going.keys(), self._kind.noun
         while self._calls > 0:
             self._calls -= 1
-            with answering(self._aws, "sagemaker:ListTrainingJobs"):
-                page = self._aws.client("sagemaker").list_training_jobs(**query)
-            for entry in page["TrainingJobSummaries"]:
-                missing.discard(entry["TrainingJobArn"])
+            with answering(self._aws, f"sagemaker:List{noun}s"):
+                page = getattr(self._aws.client("sagemaker"), f"list_{self._kind.method}s")(**query)
+            for entry in page[f"{noun}Summaries"]:
+                missing.discard(entry[f"{noun}Arn"])
                 changed = entry.get("LastModifiedTime", entry["CreationTime"])
                 self._changed = max(self._changed or changed, changed)
                 yield entry
@@ -115,13 +130,13 @@ class TrainingPoll:
             self._calls -= 1
             described = self._describe(ref.name)
             # A job of that name made anew after ours was deleted is another one.
-            if described is None or described["TrainingJobArn"] != ref.id:
+            if described is None or described[f"{self._kind.noun}Arn"] != ref.id:
                 gone.add(ref.id)
             else:
                 self._settle(ref.id, described)
 
     def _settle(self, key: str, described: Described) -> None:
-        status = status_of(described)
+        status = self._kind.status_of(described)
         if status.ended:
             self._settled[key] = status
             self._going.pop(key, None)
@@ -138,7 +153,7 @@ def _common(first: str, last: str) -> str:
 
 
 def status_of(described: Described) -> JobStatus:
-    """The status of a job from its description or its entry in a list."""
+    """The status of a training job from its description or its entry in a list."""
     status, secondary = described["TrainingJobStatus"], described.get("SecondaryStatus", "")
     reason = described.get("FailureReason", "")
     transitions = described.get("SecondaryStatusTransitions", [])
@@ -158,6 +173,9 @@ def status_of(described: Described) -> JobStatus:
     if status == "Stopped":
         return JobStatus("stopped", reason, **times)
     return JobStatus("queued" if secondary in _STARTING else "running", **times)
+
+
+TRAINING: Final = Kind("TrainingJob", status_of)
 
 
 def fault_of(reason: str) -> Fault:

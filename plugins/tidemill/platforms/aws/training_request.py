@@ -96,6 +96,11 @@ def folder(uri: str) -> str:
     return uri.rstrip("/") + "/"
 
 
+def has_local_disks(machine: str) -> bool:
+    """Whether a machine type has disks of its own, which no key of ours encrypts."""
+    return _LOCAL_DISKS.match(machine) is not None
+
+
 def _channel(name: str, uri: str) -> dict[str, Any]:
     source = {"S3DataType": "S3Prefix", "S3Uri": folder(uri), "S3DataDistributionType": "FullyReplicated"}
     return {"ChannelName": name, "DataSource": {"S3DataSource": source}, "InputMode": "File"}
@@ -108,7 +113,7 @@ def _machines(job: RemoteJob) -> dict[str, Any]:
         "InstanceCount": job.resources.count,
         "VolumeSizeInGB": _DEFAULT_DISK_GB if disk is None else math.ceil(disk / 2**30),
     }
-    if job.platform.encryption_key and not _LOCAL_DISKS.match(job.machine or ""):
+    if job.platform.encryption_key and not has_local_disks(job.machine or ""):
         found["VolumeKmsKeyId"] = job.platform.encryption_key
     return found
 
