@@ -18,7 +18,7 @@ from tidemill.ledger.installation import installation_id
 from tidemill.records import DataVersion
 from tidemill.records.training import Part
 from tidemill.runtime.files import Result
-from tidemill.steps import remote
+from tidemill.steps import remote, remote_training
 from tidemill.steps.context import Forgetful, StepContext, StepError, StepWaits
 from tidemill.steps.job_names import job_name
 
@@ -66,7 +66,7 @@ class Task:
         self.links = {}
         context = replace(self.context, woken=woken, cleared=cleared, on_stop=[], links=self.links)
         try:
-            remote.train(context, self.folder / "place", DATA, self.fetch)
+            remote_training.train(context, self.folder / "place", DATA, self.fetch)
         except StepWaits as waits:
             return waits
         return None

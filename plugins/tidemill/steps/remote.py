@@ -1,4 +1,5 @@
-"""A training as a job on a cloud's service, which a crash anywhere does not start a second time.
+"""A job on a cloud's service, which a crash anywhere does not start a second time: a training, or what another step
+computes (processing.py).
 
 The intent comes first: the job's name, derived from its cause and an attempt's number, is remembered (in the task's
 memory and in the ledger) before the service hears of it. Whoever comes later, a retry or the same task woken up,
@@ -8,10 +9,10 @@ one has ended: it failed, it was stopped, or somebody cleared the task since.
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
@@ -21,16 +22,17 @@ from typing import TYPE_CHECKING, Final
 from tidemill.ledger import views
 from tidemill.ledger.installation import installation_id
 from tidemill.platforms.cloud import Cloud, service_of
-from tidemill.platforms.ports import JobRef, JobStatus, PlatformError, RemoteJob, RemoteJobs, TrackedTraining
-from tidemill.records import DataVersion, RemoteTraining
+from tidemill.platforms.ports import JobRef, JobStatus, PlatformError, RemoteJob, RemoteJobs
+from tidemill.records import RemoteTraining
 from tidemill.steps.context import StepContext, StepError, StepWaits
-from tidemill.steps.job_names import checkpoint_place, job_name, job_tags
+from tidemill.steps.job_names import job_name, job_tags
 from tidemill.steps.ledger_io import record
 
 if TYPE_CHECKING:
     from typing import Literal
 
     from tidemill.platforms.packing import Package
+    from tidemill.spec.platform import Resources
 
     State = Literal["intended", "submitted", "succeeded", "failed", "stopped"]
 
@@ -65,46 +67,83 @@ class _Intent:
         return self.state not in ("intended", "submitted")
 
 
-def train(ctx: StepContext, folder: Path, data: DataVersion, fetch: Callable[[], Path]) -> None:
-    """See to it that ``folder`` holds what a finished job left: ``output`` and ``output.result.json``.
+@dataclass
+class Work(ABC):
+    """What a job does, and where and on what: all of it that is not about surviving a crash.
 
-    ``fetch`` makes the folder with the data version's files, if they have to be uploaded.
+    ``folder`` gets what a finished job left: ``output`` and ``output.result.json``.
+    """
+
+    ctx: StepContext
+    folder: Path
+    cloud: Cloud
+    resources: Resources
+    image: str
+    timeout: timedelta | None
+
+    @property
+    def machines(self) -> Sequence[str | None]:
+        """The machine types of which an attempt after the other is made on one."""
+        machine = self.resources.machine
+        return machine if isinstance(machine, list) else [machine]
+
+    @abstractmethod
+    def pack(self) -> Package:
+        """The packed code. Raises PlatformError."""
+
+    def complete(self, job: RemoteJob, base: str, cleared: int) -> RemoteJob:
+        """The job with the addresses that are its kind's own, below ``base``."""
+        return job
+
+    @abstractmethod
+    def upload(self, job: RemoteJob) -> RemoteJob:
+        """Bring what the job reads, besides its code, to the platform; what is there already is left alone. The job
+        with the addresses that become known by that."""
+
+    @abstractmethod
+    def failure(self, job: RemoteJob, ref: JobRef, status: JobStatus) -> StepError:
+        """What a failed job means for its step."""
+
+
+def do(work: Work) -> None:
+    """See to it that the work's folder holds what a finished job left.
 
     Raises:
         StepWaits: the job runs; call this again when it has ended.
         StepError: the job failed (``retry`` if another attempt can help), or the platform cannot be reached.
     """
-    training = _Training(ctx, folder, data, fetch)
+    attempts = _Attempts(work)
     try:
-        training.run()
+        attempts.run()
     except PlatformError as error:
         raise StepError(str(error), retry=error.fault != "user") from error
     finally:
-        training.tidy()
+        attempts.tidy()
 
 
-@dataclass(frozen=True)
-class _Training:
-    ctx: StepContext
-    folder: Path
-    data: DataVersion
-    fetch: Callable[[], Path]
+def begun(ctx: StepContext) -> bool:
+    """Whether a job of the task is under way or has succeeded, so that :func:`do` goes on with that one."""
+    intent = show(ctx)
+    return intent is not None and intent.cleared == ctx.cleared and intent.state not in ("failed", "stopped")
+
+
+@dataclass
+class _Attempts:
+    """The attempts at one piece of work, of which one is under way."""
+
+    work: Work
     mine: set[str] = field(default_factory=set)
     """The jobs that nobody but this try can have submitted."""
 
-    @cached_property
-    def cloud(self) -> Cloud:
-        return cloud_of(self.ctx)
+    def __post_init__(self) -> None:
+        self.ctx = self.work.ctx
+        self.cloud = self.work.cloud
+        self.folder = self.work.folder
 
     @cached_property
     def installation(self) -> str:
         with self.ctx.open_ledger() as ledger:
             return installation_id(ledger)
-
-    @property
-    def machines(self) -> list[str | None]:
-        machine = self.ctx.spec.train.resources.machine
-        return [*machine] if isinstance(machine, list) else [machine]
 
     def run(self) -> None:
         intent, fresh = self._begin(show(self.ctx)), not self.ctx.woken
@@ -148,7 +187,7 @@ class _Training:
 
     def _intend(self, attempt: int, machine: int = 0, *, spot: bool | None = None) -> _Intent:
         """Write down what is going to be submitted, before it is."""
-        wants_spot = self.ctx.spec.train.resources.spot is not None
+        wants_spot = self.work.resources.spot is not None
         intent = _Intent(
             attempt=attempt,
             cleared=self.ctx.cleared,
@@ -171,8 +210,8 @@ class _Training:
         if ref is None:
             intent = replace(intent, code=self._package.version)
             job = self._job(intent)
-            self._upload(job)
-            ref = self.cloud.jobs.submit(job)
+            self.cloud.storage.put(self._package.file, f"{job.code}/code.tar.gz")
+            ref = self.cloud.jobs.submit(self.work.upload(job))
             self.ctx.log.info("submitted job %s to %s", job.name, self.cloud.service)
         else:
             self.ctx.log.info("job %s is there already", job.name)
@@ -192,7 +231,7 @@ class _Training:
             StepWaits: always but then.
         """
         began = datetime.fromisoformat(intent.began)
-        spot = self.ctx.spec.train.resources.spot
+        spot = self.work.resources.spot
         queued_until = None
         if status.state == "queued" and intent.spot and spot is not None and spot.wait is not None:
             queued_until = began + spot.wait
@@ -200,7 +239,7 @@ class _Training:
                 self._stop(ref)
                 self._note(intent, "stopped", JobStatus("stopped", f"no spot machine within {spot.wait}"))
                 return self._next(intent, f"no spot machine within {spot.wait}", spot_over=True)
-        timeout = self.ctx.spec.train.timeout
+        timeout = self.work.timeout
         until = datetime.now(UTC) + (timeout + _MARGIN if timeout is not None else _LONGEST)
         raise StepWaits(self.cloud, ref, until, queued_until)
 
@@ -228,10 +267,7 @@ class _Training:
             raise StepError(f"job {ref.name} was stopped: {status.reason or 'by somebody else'}", retry=False)
         if status.fault == "capacity":
             return self._next(intent, status.reason)
-        told = _told(self.folder, self.cloud, self._job(intent), ref)
-        if told:
-            self.ctx.log.error("%s", told)
-        raise StepError(f"job {ref.name} failed: {status.reason}", retry=status.fault != "user")
+        raise self.work.failure(self._job(intent), ref, status)
 
     def _next(self, intent: _Intent, reason: str, *, spot_over: bool = False) -> _Intent:
         """The attempt on the next machine of the spec's list, then on one that is not a spot machine.
@@ -239,8 +275,8 @@ class _Training:
         Raises:
             StepError: nothing is left to fall back to.
         """
-        spot = self.ctx.spec.train.resources.spot
-        if not spot_over and intent.machine + 1 < len(self.machines):
+        spot = self.work.resources.spot
+        if not spot_over and intent.machine + 1 < len(self.work.machines):
             machine, on_spot = intent.machine + 1, intent.spot
         elif intent.spot and spot is not None and spot.fallback == "on-demand":
             machine, on_spot = 0, False
@@ -248,56 +284,34 @@ class _Training:
             self._remember(replace(intent, state="failed"))
             raise StepError(f"job {intent.name}: no machine to be had: {reason}", retry=True)
         self.ctx.log.info(
-            "no machine to be had (%s); trying %s", reason, _machine_said(self.machines[machine], on_spot)
+            "no machine to be had (%s); trying %s", reason, _machine_said(self.work.machines[machine], on_spot)
         )
         return self._intend(intent.attempt + 1, machine, spot=on_spot)
 
     def _job(self, intent: _Intent) -> RemoteJob:
-        ctx, train = self.ctx, self.ctx.spec.train
         base = self.cloud.place(self.installation)
-        return RemoteJob(
+        job = RemoteJob(
             name=intent.name,
             service=self.cloud.service,
             platform=self.cloud.platform,
-            resources=train.resources,
-            image=train.image or "",
+            resources=self.work.resources,
+            image=self.work.image,
             code=f"{base}/code/{intent.code}",
-            data=f"{base}/data/{self.data.version}",
+            data="",
             job=f"{base}/jobs/{intent.name}/job",
             output=f"{base}/jobs/{intent.name}/output",
-            checkpoint=checkpoint_place(ctx, intent.name, intent.cleared),
-            tags=job_tags(ctx, self.installation, intent.name, intent.attempt),
+            checkpoint=None,
+            tags=job_tags(self.ctx, self.installation, intent.name, intent.attempt),
             spot=intent.spot,
-            machine=self.machines[intent.machine],
-            timeout=train.timeout,
-            environment={"PYTHONHASHSEED": str(train.seed)},
+            machine=self.work.machines[intent.machine],
+            timeout=self.work.timeout,
+            environment={"PYTHONHASHSEED": str(self.ctx.spec.train.seed)},
         )
+        return self.work.complete(job, base, intent.cleared)
 
     @cached_property
     def _package(self) -> Package:
-        from tidemill.platforms.packing import pack
-
-        return pack(self.ctx.project.root, self.ctx.spec.train.code)
-
-    def _upload(self, job: RemoteJob) -> None:
-        """Bring code, data and the job's own file to the platform; what is there already is left alone."""
-        storage, train = self.cloud.storage, self.ctx.spec.train
-        storage.put(self._package.file, f"{job.code}/code.tar.gz")
-        folder = self.fetch()
-        for name in ("train.parquet", "holdout.parquet"):
-            storage.put(folder / name, f"{job.data}/{name}")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        file = self.folder / "job.json"
-        told = {
-            "code": train.code,
-            "params": train.params,
-            "seed": train.seed,
-            "timeout": None if train.timeout is None else train.timeout.total_seconds(),
-            "memory": None if train.resources.memory is None else int(train.resources.memory),
-            "cpu": train.resources.cpu,
-        }
-        file.write_text(json.dumps(told, sort_keys=True, allow_nan=False), encoding="utf-8")
-        storage.put(file, f"{job.job}/job.json")
+        return self.work.pack()
 
     def _give_up(self, intent: _Intent) -> None:
         """End a job whose task was cleared: whoever cleared it wants another one."""
@@ -323,7 +337,7 @@ class _Training:
             attempt=intent.attempt,
             state=state,
             id=intent.id if state != "intended" else "",
-            machine=self.machines[intent.machine],
+            machine=self.work.machines[intent.machine],
             spot=intent.spot,
             reason=status.reason[:500] if status else "",
             seconds=status.seconds if status else None,
@@ -349,24 +363,6 @@ def _link(ctx: StepContext, intent: _Intent) -> None:
     ctx.links.update(console=intent.console, log=intent.log)
 
 
-def track(ctx: StepContext, metrics: Mapping[str, float]) -> None:
-    """Write a finished training to the platform's own experiments, where the spec asks for that beside MLflow.
-
-    Raises:
-        StepError: the platform does not take it (``retry`` if another try can help).
-    """
-    if ctx.spec.train.track == "mlflow":
-        return
-    intent = _Intent(**ctx.memory.get(_INTENT))
-    tags = {"tidemill-dag": ctx.dag_id, "tidemill-run": ctx.run_id, "tidemill-as-of": ctx.as_of.instant.isoformat()}
-    training = TrackedTraining(intent.name, ctx.pipeline, ctx.spec.train.params, metrics, tags)
-    try:
-        address = cloud_of(ctx).tracking.log(training)
-    except PlatformError as error:
-        raise StepError(f"train.track: {ctx.spec.train.track}: {error}", retry=error.fault != "user") from error
-    ctx.log.info("%s: %s", ctx.spec.train.track, address)
-
-
 def find(jobs: RemoteJobs, job: RemoteJob, *, again: bool) -> JobRef | None:
     """The job, if the service has it; ``again``: an earlier try may have submitted it, and died before it knew.
 
@@ -387,19 +383,6 @@ def cloud_of(ctx: StepContext) -> Cloud:
     """The platform of a step's pipeline."""
     platform = ctx.spec.platform
     return Cloud(platform, service_of(platform, ctx.spec.train.service), ctx.connections)
-
-
-def _told(folder: Path, cloud: Cloud, job: RemoteJob, ref: JobRef) -> str:
-    """What the user's code raised, with its own frames, if the job left a record of it."""
-    from tidemill.runtime.files import BadFile, Result, result_of
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        cloud.jobs.collect(job, ref, folder)
-        failure = Result.read(result_of(folder / "output")).failure
-    except (PlatformError, BadFile, OSError):
-        return ""
-    return f"{failure.message}\n{failure.traceback}".rstrip() if failure else ""
 
 
 def _machine_said(machine: str | None, spot: bool) -> str:

@@ -16,7 +16,7 @@ from tidemill.locks import Taken, held
 from tidemill.platforms.ports import Job, JobError
 from tidemill.records import Cost, DataVersion, Run
 from tidemill.runtime.files import BadFile, Result, result_of
-from tidemill.steps import remote
+from tidemill.steps import remote, remote_training
 from tidemill.steps.code import code_version, git_commit
 from tidemill.steps.context import StepContext, StepError
 from tidemill.steps.ledger_io import record
@@ -143,7 +143,7 @@ def _train(ctx: StepContext, mlflow: Mlflow, tracked: TrackedRun, data: DataVers
         _charge(ctx, place, result.seconds)
         mlflow.log(tracked.run_id, ctx.spec.train.params, result.metrics)
         if _remote(ctx):
-            remote.track(ctx, result.last())
+            remote_training.track(ctx, result.last())
         _log_model(ctx, mlflow, tracked, result, place, folder)
         for path in sorted(place.output.iterdir()):
             if path.name != Path(str(result.model)).parts[0]:
@@ -159,7 +159,7 @@ def _train(ctx: StepContext, mlflow: Mlflow, tracked: TrackedRun, data: DataVers
 
 
 def _run_remote(ctx: StepContext, place: _Place, data: DataVersion, fetch: Callable[[], Path]) -> Result:
-    remote.train(ctx, place.folder, data, fetch)
+    remote_training.train(ctx, place.folder, data, fetch)
     result = place.finished()
     if result is None:
         raise StepError(

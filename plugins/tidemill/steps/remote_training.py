@@ -1,0 +1,103 @@
+"""A training as a job on a cloud's service."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tidemill.platforms.ports import JobRef, JobStatus, PlatformError, RemoteJob, TrackedTraining
+from tidemill.records import DataVersion
+from tidemill.steps import remote
+from tidemill.steps.context import StepContext, StepError
+from tidemill.steps.job_names import checkpoint_place
+
+if TYPE_CHECKING:
+    from tidemill.platforms.packing import Package
+
+
+def train(ctx: StepContext, folder: Path, data: DataVersion, fetch: Callable[[], Path]) -> None:
+    """See to it that ``folder`` holds what a finished training left: ``output`` and ``output.result.json``.
+
+    ``fetch`` makes the folder with the data version's files, if they have to be uploaded.
+
+    Raises:
+        StepWaits: the job runs; call this again when it has ended.
+        StepError: the job failed (``retry`` if another attempt can help), or the platform cannot be reached.
+    """
+    given = ctx.spec.train
+    cloud = remote.cloud_of(ctx)
+    remote.do(_Training(ctx, folder, cloud, given.resources, given.image or "", given.timeout, data, fetch))
+
+
+def track(ctx: StepContext, metrics: Mapping[str, float]) -> None:
+    """Write a finished training to the platform's own experiments, where the spec asks for that beside MLflow.
+
+    Raises:
+        StepError: the platform does not take it (``retry`` if another try can help).
+    """
+    if ctx.spec.train.track == "mlflow":
+        return
+    intent = remote.show(ctx)
+    assert intent is not None
+    tags = {"tidemill-dag": ctx.dag_id, "tidemill-run": ctx.run_id, "tidemill-as-of": ctx.as_of.instant.isoformat()}
+    training = TrackedTraining(intent.name, ctx.pipeline, ctx.spec.train.params, metrics, tags)
+    try:
+        address = remote.cloud_of(ctx).tracking.log(training)
+    except PlatformError as error:
+        raise StepError(f"train.track: {ctx.spec.train.track}: {error}", retry=error.fault != "user") from error
+    ctx.log.info("%s: %s", ctx.spec.train.track, address)
+
+
+@dataclass
+class _Training(remote.Work):
+    data: DataVersion
+    fetch: Callable[[], Path]
+
+    def pack(self) -> Package:
+        from tidemill.platforms.packing import pack
+
+        return pack(self.ctx.project.root, self.ctx.spec.train.code)
+
+    def complete(self, job: RemoteJob, base: str, cleared: int) -> RemoteJob:
+        checkpoint = checkpoint_place(self.ctx, job.name, cleared)
+        return replace(job, data=f"{base}/data/{self.data.version}", checkpoint=checkpoint)
+
+    def upload(self, job: RemoteJob) -> RemoteJob:
+        storage, train = self.cloud.storage, self.ctx.spec.train
+        folder = self.fetch()
+        for name in ("train.parquet", "holdout.parquet"):
+            storage.put(folder / name, f"{job.data}/{name}")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder / "job.json"
+        told = {
+            "code": train.code,
+            "params": train.params,
+            "seed": train.seed,
+            "timeout": None if train.timeout is None else train.timeout.total_seconds(),
+            "memory": None if train.resources.memory is None else int(train.resources.memory),
+            "cpu": train.resources.cpu,
+        }
+        file.write_text(json.dumps(told, sort_keys=True, allow_nan=False), encoding="utf-8")
+        storage.put(file, f"{job.job}/job.json")
+        return job
+
+    def failure(self, job: RemoteJob, ref: JobRef, status: JobStatus) -> StepError:
+        told = self._told(job, ref)
+        if told:
+            self.ctx.log.error("%s", told)
+        return StepError(f"job {ref.name} failed: {status.reason}", retry=status.fault != "user")
+
+    def _told(self, job: RemoteJob, ref: JobRef) -> str:
+        """What the user's code raised, with its own frames, if the job left a record of it."""
+        from tidemill.runtime.files import BadFile, Result, result_of
+
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.cloud.jobs.collect(job, ref, self.folder)
+            failure = Result.read(result_of(self.folder / "output")).failure
+        except (PlatformError, BadFile, OSError):
+            return ""
+        return f"{failure.message}\n{failure.traceback}".rstrip() if failure else ""
