@@ -15,13 +15,19 @@ from tidemill.spec.models import Spec
 
 _KEYS: Final[dict[str, tuple[str, ...]]] = {
     "local": (),
-    "aws": ("connection", "region", "bucket", "role", "queue", "spot_queue", "encryption_key", "network", "tags"),
+    "aws": (
+        *("connection", "region", "bucket", "role", "queue", "spot_queue"),
+        *("encryption_key", "network", "tags", "existing"),
+    ),
     "gcp": ("connection", "region", "bucket", "project", "service_account", "encryption_key", "network", "tags"),
     "azure": (
         *("connection", "bucket", "subscription", "resource_group", "workspace"),
         *("compute", "spot_compute", "identity", "tags"),
     ),
-    "kubernetes": ("connection", "bucket", "bucket_connection", "volume", "namespace", "service_account", "tags"),
+    "kubernetes": (
+        *("connection", "bucket", "bucket_connection", "volume"),
+        *("namespace", "service_account", "tags", "existing"),
+    ),
 }
 """The keys of ``platform`` that each provider knows, besides ``provider`` and ``price``."""
 
@@ -45,6 +51,12 @@ _NETWORK: Final[dict[str, tuple[str, ...]]] = {
     "batch": (),
     "vertex": ("name",),
 }
+_EXISTING: Final[dict[str, tuple[str, ...]]] = {
+    "aws": ("bucket", "role", "queue", "spot_queue", "image", "logs", "network"),
+    "kubernetes": ("namespace", "service_account", "volume"),
+}
+"""What `tidemill infra` creates for a provider, unless it is there already. `image` and `logs` are no keys of
+`platform`: the repository of `train.image`, and the log group of the service."""
 _SCHEMES: Final[dict[str, tuple[str, ...]]] = {
     "aws": ("s3",),
     "gcp": ("gs",),
@@ -93,6 +105,19 @@ def check(spec: Spec, sources: Sources) -> Iterator[SpecError]:
         # A queue of Batch has a network of its own.
         yield from _known("platform.network", _NETWORK, service, service, sources)
     yield from _limits(spec, sources)
+    yield from _existing(spec, sources)
+
+
+def _existing(spec: Spec, sources: Sources) -> Iterator[SpecError]:
+    """What is said to be there has to be named, and to be something that could be created."""
+    platform = spec.platform
+    known = _EXISTING.get(platform.provider)
+    for index, word in enumerate(platform.existing if known is not None else ()):
+        at: Path = ("platform", "existing", index)
+        if known is not None and word not in known:
+            yield sources.error(at, f"nothing of that kind is created for {platform.provider}", ", ".join(known))
+        elif word not in ("image", "logs") and getattr(platform, word) is None:
+            yield sources.error(at, f"platform names no {word}", f"add `{word}:` to platform, or remove this")
 
 
 def _service(spec: Spec) -> str:

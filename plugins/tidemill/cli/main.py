@@ -188,6 +188,41 @@ def convert(
         raise SystemExit(1)
 
 
+@app.command(epilog="Example: tidemill infra dags/ --output infra/")
+def infra(
+    paths: Annotated[list[Path], typer.Argument(help="Spec files, or folders of them; of one provider.")],
+    output: Annotated[Path, typer.Option("--output", help="The folder that Terraform's root is written into.")],
+    prefix: Annotated[str, typer.Option(help="What names begin with that no spec says.")] = "tidemill",
+    check: Annotated[bool, typer.Option("--check", help="Write nothing: show what would change, exit with 1.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that were changed by hand.")] = False,
+    environment: Environment = None,
+    as_json: Json = False,
+) -> None:
+    """Write Terraform for exactly what specs use: `aws` and `kubernetes`.
+
+    One spec or a folder of them becomes one root with modules that pipelines share. It can be written again at any
+    time: files of your own beside it are left alone, and what was changed by hand is not replaced. Neither Terraform
+    nor an account is needed.
+    """
+    from tidemill.cli import infra as command
+    from tidemill.cli.validate import check_environment, verdicts
+
+    if check and force:
+        raise UsageProblem("--check and --force exclude each other")
+    _choose(environment)
+    if environment is not None:
+        check_environment(environment, verdicts(paths))
+    needs, changes = command.infra(paths, output, prefix, force=force, check=check)
+    if as_json:
+        _print_json(command.as_json(needs, output, changes))
+    elif check:
+        print(changes.diff, end="")
+    else:
+        print("\n".join(command.report(needs, output, changes)))
+    if check and not changes.none:
+        _fail(f"tidemill: {output} differs from what these specs need; the same command without --check writes it")
+
+
 @app.command(epilog="Example: tidemill run dags/flight_delays.yaml --as-of 2013-07-01")
 def run(
     file: SpecFile,

@@ -19,6 +19,11 @@ Service = Literal["sagemaker", "batch", "vertex", "azureml", "kubernetes"]
 Track = Literal["mlflow", "sagemaker", "vertex", "azureml"]
 
 
+Existing = Literal[
+    "bucket", "role", "queue", "spot_queue", "image", "logs", "network", "namespace", "service_account", "volume",
+]  # fmt: skip
+
+
 class Network(Section):
     """The network that jobs run in. Which keys a provider has, docs/platforms.md says."""
 
@@ -112,6 +117,12 @@ class Platform(Section):
     network: Network | None = Field(default=None, description="The network that jobs run in.")
     tags: dict[str, str] = Field(
         default_factory=dict, description="Set on every job, for cost and search.", examples=[{"team": "ml"}]
+    )
+    existing: list[Existing] = Field(
+        default_factory=list,
+        description="What is there already: `tidemill infra` uses it and does not create it. Keys of this section, "
+        "and `image` (its repository), `logs` (the service's log group), `network` (the way to the bucket).",
+        examples=[["bucket", "role"]],
     )
 
 

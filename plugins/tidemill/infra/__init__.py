@@ -1,0 +1,1 @@
+"""Terraform for exactly what some pipelines use: specs → needs (pure data) → a root of one provider."""

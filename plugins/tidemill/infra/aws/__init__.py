@@ -1,0 +1,1 @@
+"""AWS: buckets, roles of least privilege, queues, repositories, logs, alarms."""
