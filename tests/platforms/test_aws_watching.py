@@ -35,6 +35,20 @@ def test_numbers_reach_cloudwatch_but_for_those_that_are_none(emulation: Emulati
     assert [point["Average"] for point in found["Datapoints"]] == [0.75]
 
 
+def test_what_alarms_watch_is_told_without_the_version_too(emulation: Emulation, cloud: Cloud) -> None:
+    dimensions = {"model": "watched", "version": "7", "dag_id": "watched.monitor"}
+    values = {"drifted": 1.0, "metric_high.roc_auc": 0.6, "metric.roc_auc": 0.5, "distance.carrier": 0.3}
+    cloud.metrics.put(values, dimensions, datetime.now(UTC))
+    listed = client(emulation, "cloudwatch").list_metrics(
+        Namespace="Tidemill", Dimensions=[{"Name": "model", "Value": "watched"}]
+    )["Metrics"]
+    told = sorted((one["MetricName"], len(one["Dimensions"])) for one in listed)
+    assert told == [
+        ("distance.carrier", 3), ("drifted", 2), ("drifted", 3), ("metric.roc_auc", 3),
+        ("metric_high.roc_auc", 2), ("metric_high.roc_auc", 3),
+    ]  # fmt: skip
+
+
 def test_more_numbers_than_a_call_takes(emulation: Emulation, cloud: Cloud) -> None:
     before = emulation.report()["calls"].get("PutMetricData", 0)
     cloud.metrics.put({f"column_{n}": float(n) for n in range(501)}, {"pipeline": "wide"}, datetime.now(UTC))

@@ -13,7 +13,7 @@ from tidemill.infra.hcl import Attribute, Block, Raw, Value, identifier
 from tidemill.infra.names import Limit, checked
 from tidemill.infra.needs import Asked, InfraProblem, Named, Needs, Pipeline
 from tidemill.infra.root import Made, Root, comment
-from tidemill.platforms.aws.metrics import NAMESPACE
+from tidemill.platforms.aws.metrics import NAMESPACE, plain
 from tidemill.platforms.aws.tracking import name_of as experiment_of
 
 # Quotas of IAM ("IAM and AWS STS quotas"), KMS (CreateAlias), Batch (CreateComputeEnvironment; Terraform adds 26
@@ -419,7 +419,7 @@ class _Aws:
             inputs: dict[str, Value] = {
                 "prefix": Raw(f'"${{var.prefix}}-{pipeline.name}"'),
                 "namespace": NAMESPACE,
-                "dimensions": {"dag_id": pipeline.monitor_dag, "model": pipeline.model},
+                "dimensions": {"dag_id": plain(pipeline.monitor_dag), "model": plain(pipeline.model)},
                 "alarms": alarms,
                 "topics": topics,
             }

@@ -12,6 +12,8 @@ from tidemill.platforms.ports import Connections, PlatformError
 from tidemill.spec.platform import Platform
 
 NAMESPACE: Final = "Tidemill"
+VERSION: Final = "version"
+"""The dimension that changes with each model that is promoted."""
 # "Each PutMetricData request … 1,000 metrics, 30 dimensions"; "up to two weeks before the current date"; "values must
 # be in the range of -2^360 to 2^360": PutMetricData, CloudWatch's API reference.
 _OLDEST: Final = timedelta(days=14)
@@ -46,14 +48,17 @@ class CloudWatch:
                 fault="user",
             )
         told: list[dict[str, str]] = [
-            {"Name": _plain(name, _LONGEST_NAME), "Value": _plain(value, _LONGEST_VALUE)}
+            {"Name": plain(name, _LONGEST_NAME), "Value": plain(value)}
             for name, value in sorted(dimensions.items())
             if value.strip()
         ][:_DIMENSIONS]
+        # An alarm names every dimension, and outlives the model's versions: what it may watch is told without them, too.
+        lasting = [one for one in told if one["Name"] != VERSION]
         numbers: list[dict[str, Any]] = [
-            {"MetricName": name[:_LONGEST_NAME], "Dimensions": told, "Timestamp": at, "Value": float(value)}
+            {"MetricName": name[:_LONGEST_NAME], "Dimensions": dimensions, "Timestamp": at, "Value": float(value)}
             for name, value in sorted(values.items())
             if math.isfinite(value) and abs(value) <= _LARGEST
+            for dimensions in ([told, lasting] if lasting != told and watched(name) else [told])
         ]
         for start in range(0, len(numbers), _NUMBERS):
             with answering(self._aws, "cloudwatch:PutMetricData"):
@@ -62,6 +67,13 @@ class CloudWatch:
                 )
 
 
-def _plain(text: str, longest: int) -> str:
+def watched(name: str) -> bool:
+    """Whether a number is one to give an alarm on: the verdict on drift, and what bounds of performance are held
+    against. Columns are many, and each number is paid for."""
+    return name == "drifted" or name.startswith(("metric_low.", "metric_high."))
+
+
+def plain(text: str, longest: int = _LONGEST_VALUE) -> str:
+    """A text as a dimension takes it."""
     # "Dimension values … contain only ASCII characters"; a name does not begin with a colon.
     return text.lstrip(":").encode("ascii", "replace").decode()[:longest]
