@@ -19,6 +19,7 @@ from tests.emulators import Emulation, connection_variable
 from tests.emulators.aws_auth import Keys
 from tests.emulators.aws_batch import Batch
 from tests.emulators.aws_errors import Refused, worded
+from tests.emulators.aws_lifecycle import OPERATIONS, Lifecycles
 from tests.emulators.aws_processing import Processing
 from tests.emulators.aws_sagemaker import SageMaker
 from tests.emulators.aws_store import Store, split
@@ -53,6 +54,7 @@ class Aws(Emulator):
         self._named: dict[tuple[str, str], set[str]] = {}
         clock, store = Clock(), Store()
         self._store = store
+        self._lifecycles = Lifecycles()
         self._validator = Validator()
         self.sagemaker = SageMaker(store, self.misbehaviour, clock, folder / "sagemaker", platform.get("role"))
         self.processing = Processing(store, self.misbehaviour, clock, folder / "processing", platform.get("role"))
@@ -60,9 +62,10 @@ class Aws(Emulator):
         self.batch = Batch(store, self.misbehaviour, clock, folder / "batch", platform, self._container_environment)
 
     def ready(self) -> None:
-        """The bucket that the platform names exists."""
-        if self.platform.get("bucket"):
-            self._store.make(split(str(self.platform["bucket"]))[0], _region(self.platform))
+        """The buckets that the platform names exist."""
+        for place in (self.platform, *({**self.platform, **other} for other in self.platform.get("fallback", []))):
+            if place.get("bucket"):
+                self._store.make(split(str(place["bucket"]))[0], _region(place))
 
     def describe(self) -> dict[str, Any]:
         """The jobs by service and name."""
@@ -111,6 +114,8 @@ class Aws(Emulator):
             self._keys.check(request, service)
             if service == "s3":
                 self._check_region(operation, request, region)
+                if operation in OPERATIONS:
+                    return self._lifecycles.answer(operation, request)
             elif service == "sagemaker":
                 return self._sagemaker(operation, request, region)
             elif service == "batch":

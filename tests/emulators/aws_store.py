@@ -21,9 +21,10 @@ class Store:
         self._backend = s3_backends[ACCOUNT]["aws"]
 
     def make(self, bucket: str, region: str) -> None:
-        """Make a bucket."""
+        """Make a bucket that keeps versions."""
         if bucket not in self._backend.buckets:
             self._backend.create_bucket(bucket, region)
+            self._backend.put_bucket_versioning(bucket, "Enabled")
 
     def region(self, bucket: str) -> str | None:
         """The region of a bucket, ``None`` if there is none."""

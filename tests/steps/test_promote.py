@@ -28,6 +28,7 @@ from tidemill.records import AsOf, DataVersion, Evaluation, ModelVersion, Part, 
 from tidemill.steps import promote
 from tidemill.steps.champion import HEAD_TAG, repair_alias, rollback
 from tidemill.steps.context import StepContext, StepError
+from tidemill.steps.data_versions import stores_of
 from tidemill.steps.ledger_io import read, record
 from tidemill.tools.dvc import DvcStore
 from tidemill.tools.mlflow import Mlflow, open_mlflow
@@ -128,6 +129,7 @@ class World:
             **spec,
         )
         with ctx.open_ledger() as ledger:
+            record(ledger, ctx, "data_version", data)
             record(ledger, ctx, "run", run)
             record(ledger, ctx, "evaluation", evaluation)
             record(ledger, ctx, "registered", version, key=f"registered/{tracked}")
@@ -144,7 +146,7 @@ class World:
         settings = self.make_context("promote", promote=gate).spec.promote
         with self.ledger as ledger:
             return promote.promote_by_hand(
-                ledger, self.mlflow, DvcStore(self.project), promote=settings, pipeline="flights",
+                ledger, self.mlflow, stores_of(self.make_context("promote")), promote=settings, pipeline="flights",
                 spec_hash="now", model=MODEL, version=version, by="ada", note="looked at it",
             )  # fmt: skip
 

@@ -15,7 +15,7 @@ from tidemill.project import Project
 from tidemill.records import Validation, from_json
 from tidemill.steps import data, validate
 from tidemill.steps.context import StepContext, StepError
-from tidemill.tools.dvc import DataChanged
+from tidemill.tools.versions import DataChanged
 
 Make = Callable[..., StepContext]
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tidemill.project import Project
-from tidemill.tools.dvc import DataChanged, DvcError, DvcStore
+from tidemill.tools.dvc import DvcStore
+from tidemill.tools.versions import DataChanged, VersionError
 
 
 @pytest.fixture
@@ -81,11 +82,11 @@ class TestAdd:
     @pytest.mark.parametrize("extra", ["more.parquet", ".hidden"])
     def test_another_file_beside_them_is_refused(self, store: DvcStore, tmp_path: Path, extra: str) -> None:
         (folder(tmp_path / "in") / extra).touch()
-        with pytest.raises(DvcError, match=r"must hold holdout.parquet and train.parquet alone"):
+        with pytest.raises(VersionError, match=r"must hold holdout.parquet and train.parquet alone"):
             store.add(tmp_path / "in")
 
     def test_a_missing_folder_is_refused(self, store: DvcStore, tmp_path: Path) -> None:
-        with pytest.raises(DvcError, match="alone"):
+        with pytest.raises(VersionError, match="alone"):
             store.add(tmp_path / "nowhere")
 
     def test_what_was_added_does_not_change_with_the_folder(self, store: DvcStore, tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ class TestFetch:
 
     @pytest.mark.parametrize("version", ["", "x", "../../etc", "0" * 32, "0" * 32 + ".dir/.."])
     def test_what_is_no_version_is_refused(self, store: DvcStore, version: str) -> None:
-        with pytest.raises(DvcError, match="is not a data version"):
+        with pytest.raises(VersionError, match="is not a data version"):
             store.fetch(version)
 
     def test_an_unknown_version_is_named(self, store: DvcStore, tmp_path: Path) -> None:
@@ -186,6 +187,7 @@ import sys
 from pathlib import Path
 from tidemill.project import Project
 from tidemill.tools.dvc import DvcStore
+from tidemill.tools.versions import DataChanged, VersionError
 store = DvcStore(Project(root=Path(sys.argv[1]), state=Path(sys.argv[1]) / "state"))
 for source in sys.argv[2:]:
     version = store.add(Path(source))
@@ -248,7 +250,10 @@ def test_a_dvc_command_at_work_is_waited_for_or_named(store: DvcStore, tmp_path:
     from dvc.lock import Lock
 
     store.add(folder(tmp_path / "in"))
-    with Lock(str(store.root / ".dvc" / "tmp" / "lock")), pytest.raises(DvcError, match="a dvc command holds") as error:
+    with (
+        Lock(str(store.root / ".dvc" / "tmp" / "lock")),
+        pytest.raises(VersionError, match="a dvc command holds") as error,
+    ):
         store.add(folder(tmp_path / "in", train=b"new"))
     assert error.value.retry
     store.add(folder(tmp_path / "in", train=b"new"))
@@ -272,7 +277,7 @@ class TestFullDisk:
     def test_is_named_with_what_is_needed_and_free(self, small_disk: Path, tmp_path: Path) -> None:
         store = DvcStore(Project(root=tmp_path, state=small_disk))
         large = folder(tmp_path / "in", train=os.urandom(3_000_000))
-        with pytest.raises(DvcError) as error:
+        with pytest.raises(VersionError) as error:
             store.add(large)
         assert str(store.root) in str(error.value)
         assert "3,000,155 bytes needed, " in str(error.value)
@@ -284,7 +289,7 @@ class TestFullDisk:
     def test_room_for_the_cache_and_not_for_the_remote(self, small_disk: Path, tmp_path: Path) -> None:
         store = DvcStore(Project(root=tmp_path, state=small_disk))
         large = folder(tmp_path / "in", train=os.urandom(1_200_000))
-        with pytest.raises(DvcError, match=r"no room to version the data in .*/dvc: 1,200,\d+ bytes needed"):
+        with pytest.raises(VersionError, match=r"no room to version the data in .*/dvc: 1,200,\d+ bytes needed"):
             store.add(large)
         assert stored(store, "remote") == []
         subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
@@ -303,7 +308,7 @@ class TestFullDisk:
         for one in fillers[-4:]:
             one.unlink(missing_ok=True)
         new = folder(tmp_path / "in", train=os.urandom(100_000))
-        with pytest.raises(DvcError, match=r"no room to version .* and no free inodes"):
+        with pytest.raises(VersionError, match=r"no room to version .* and no free inodes"):
             store.add(new)
         assert not [p for part in ("cache", "remote") for p in stored(store, part) if p.suffix == ".tmp"]
         for one in fillers:
@@ -313,7 +318,7 @@ class TestFullDisk:
 
 def test_a_state_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file where the folder should be")
-    with pytest.raises(DvcError, match="state"):
+    with pytest.raises(VersionError, match="state"):
         DvcStore(Project(root=tmp_path, state=tmp_path / "state")).add(folder(tmp_path / "in"))
 
 

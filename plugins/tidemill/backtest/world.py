@@ -57,9 +57,10 @@ class World:
         from tidemill.steps.code import code_version
 
         spec = Spec.model_validate(plan.spec)
-        # History is trained again here, wherever the pipeline itself trains.
+        # History is trained again here, wherever the pipeline itself trains, and versions nothing in its bucket.
         here = Platform(provider="local").model_copy(update={"price": spec.platform.price})
-        spec = spec.model_copy(update={"platform": here})
+        data = spec.data.model_copy(update={"version": "dvc", "keep": None})
+        spec = spec.model_copy(update={"platform": here, "data": data})
         told = [plan.spec_hash, code_version(project.root), str(since)]
         for key, name in _sources(spec).items():
             source = project.path(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,6 +30,31 @@ def check(spec: Workflow, sources: Sources) -> list[SpecError]:
     if isinstance(spec, Spec):
         found += [error for one in _CHECKS for error in one(spec, sources)]
     return found
+
+
+def _data(spec: Spec, sources: Sources) -> Iterator[SpecError]:
+    """What versions the rows, and where."""
+    data, platform = spec.data, spec.platform
+    if data is None:
+        return
+    if data.version == "object-store" and platform is not None:
+        if platform.provider == "local":
+            hint = "write `version: dvc`, or leave it out"
+            yield sources.error(("data", "version"), "provider local has no object store", hint)
+        elif platform.provider == "kubernetes" and not sources.wrote("platform", "bucket"):
+            hint = "name a bucket instead of a volume, or write `version: dvc`"
+            yield sources.error(("data", "version"), "object versions are those of a bucket", hint)
+    if data.keep is None:
+        return
+    if data.version != "object-store":
+        yield sources.error(
+            ("data", "keep"),
+            "versions of DVC have no lifecycle",
+            "write `version: object-store`, or remove it",
+            key=True,
+        )
+    elif data.keep.approx() < timedelta(days=1):
+        yield sources.error(("data", "keep"), "a bucket's lifecycle counts days", "e.g. 90 d, or 1 year")
 
 
 def _evaluate(spec: Spec, sources: Sources) -> Iterator[SpecError]:
@@ -125,6 +151,7 @@ def _leads_somewhere(address: str) -> bool:
 
 _CHECKS: tuple[Check, ...] = (
     platform.check,
+    _data,
     _evaluate,
     _gates,
     monitoring.score,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,16 +184,26 @@ def plan_of_model(model: str, project: Project) -> Plan:
 
 def promote(project: Project, plan: Plan, version: str, by: str, note: str) -> Promotion:
     """Put a version through its gate again, by hand."""
+    from tidemill.ledger.installation import installation_id
     from tidemill.spec.models import Spec
     from tidemill.steps.promote import promote_by_hand
-    from tidemill.tools.dvc import DvcStore
+    from tidemill.tools.versions import open_versions
 
+    spec = Spec.model_validate(plan.spec)
     with ledger_of(project) as ledger:
+        stores = partial(
+            open_versions,
+            spec=spec,
+            project=project,
+            connections=connections(project),
+            pipeline=plan.pipeline,
+            installation=partial(installation_id, ledger),
+        )
         return promote_by_hand(
             ledger,
             mlflow_of(project),
-            DvcStore(project),
-            promote=Spec.model_validate(plan.spec).promote,
+            stores,
+            promote=spec.promote,
             pipeline=plan.pipeline,
             spec_hash=plan.spec_hash,
             model=plan.model,

@@ -9,7 +9,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any, Final, cast
 
-from tidemill.platforms.ports import Connections, Metrics, RemoteJobs, Storage, Tracking
+from tidemill.platforms.ports import Connections, Metrics, ObjectVersions, RemoteJobs, Storage, Tracking
 from tidemill.spec.platform import Platform
 
 SERVICES: Final = {
@@ -57,6 +57,11 @@ class Cloud:
     def storage(self) -> Storage:
         """The store of code, data and models."""
         return cast(Storage, self._module("storage").open_storage(self.platform, self.connections))
+
+    @cached_property
+    def versions(self) -> ObjectVersions:
+        """The versions that the platform's bucket keeps of its objects."""
+        return cast(ObjectVersions, self._module("versions").open_versions(self.platform, self.connections))
 
     @cached_property
     def metrics(self) -> Metrics:

@@ -31,6 +31,7 @@ from tidemill.records.training import (
     Run,
     Scores,
     Slice,
+    StoredObject,
     Validation,
 )
 from tidemill.records.watching import (
@@ -80,6 +81,7 @@ __all__ = [
     "Scoring",
     "SketchPart",
     "Slice",
+    "StoredObject",
     "Validation",
     "from_json",
 ]

@@ -115,21 +115,36 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StoredObject:
+    """A file of a data version in a bucket: its name, its address, the store's own id of the object version (S3:
+    ``VersionId``; Cloud Storage: generation; Azure: version id), the SHA-256 and number of its bytes."""
+
+    name: str
+    uri: str
+    version: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataVersion(Record):
     """A content-addressed version of the rows that a run's window selects.
 
-    ``version`` is the hash under which the backend (DVC) stores both parts; ``path`` is where the task that
-    made it found them, a hint only: other tasks fetch by ``version``.
+    ``version`` is the hash of both parts' content, by which their backend knows them; ``path`` is where the task that
+    made it found them, a hint only: other tasks fetch by ``version``, and with ``object-store`` by ``objects``, which
+    say where each part lies. ``keep`` is what the spec said of its lifecycle.
     """
 
     kind: ClassVar[str] = "data_version"
     version: str
-    backend: Literal["dvc"]
+    backend: Literal["dvc", "object-store"]
     source: str
     path: str
     train: Part
     holdout: Part
     columns: Mapping[str, str]
+    objects: tuple[StoredObject, ...] = ()
+    keep: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

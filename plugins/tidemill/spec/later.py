@@ -17,7 +17,7 @@ _KEYS: dict[tuple[str, ...], str] = {
     ("train", "search"): "hyperparameter search",
 }
 _VALUES: dict[tuple[str, ...], set[str]] = {
-    ("data", "version"): {"delta", "object-store"},
+    ("data", "version"): {"delta"},
     ("train", "track"): {"wandb", "comet", "neptune"},
     ("promote", "registry"): {"sagemaker", "vertex", "azureml"},
 }

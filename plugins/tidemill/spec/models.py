@@ -71,7 +71,17 @@ class Data(Section):
     window: Window = Field(
         description="Which rows a run sees.", examples=[{"column": "time", "train": "5 months", "holdout": "1 month"}]
     )
-    version: Literal["dvc"] = Field(default="dvc", description="What versions the rows: `dvc`.")
+    version: Literal["dvc", "object-store"] = Field(
+        default="dvc",
+        description="What versions the rows: `dvc`, in the project's state folder; or `object-store`: the object versions "
+        "of `platform.bucket`.",
+    )
+    keep: Span | None = Field(
+        default=None,
+        description="How long versions are kept after newer ones have taken their place, by a lifecycle rule of the "
+        "bucket (`object-store`); for ever without it. What a champion was trained on stays.",
+        examples=["1 year"],
+    )
     expect: str | None = Field(
         default=None,
         min_length=1,

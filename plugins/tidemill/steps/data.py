@@ -7,19 +7,21 @@ before it, so that the two never overlap.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tidemill.records import DataVersion, Part, Promotion
 from tidemill.steps.context import StepContext, StepError, StepSkipped
+from tidemill.steps.data_versions import fetched, last, protect_champion, stores_of
 
 if TYPE_CHECKING:
     import polars as pl
 
     from tidemill.ledger import Entry
     from tidemill.spec.models import Spec, Window
+    from tidemill.tools.versions import Kept
 
 
 @dataclass(frozen=True)
@@ -56,16 +58,20 @@ def run(ctx: StepContext) -> DataVersion:
     _check_parts(path, column, spans, parts)
     _check_key(path, data.key, rows)
     _check_target(path, ctx.spec.evaluate.target, parts)
-    version, folder = _store(ctx, parts)
+    kept = _store(ctx, parts)
+    version = kept.version
     result = DataVersion(
         version=version,
-        backend="dvc",
+        backend=data.version,
         source=data.source,
-        path=str(folder),
+        path="",
         train=Part(name="train", rows=train.height, start=spans.start, end=spans.middle),
         holdout=Part(name="holdout", rows=holdout.height, start=spans.middle, end=spans.end),
         columns={name: str(dtype) for name, dtype in rows.schema.items()},
+        objects=kept.objects,
+        keep=None if data.keep is None else str(data.keep),
     )
+    result = replace(result, path=str(fetched(ctx, result)))
     with ctx.open_ledger() as ledger:
         record(ledger, ctx, "data_version", result)
     _check_superseded(ctx, version)
@@ -118,23 +124,30 @@ def _check_target(path: Path, target: str, parts: dict[str, pl.DataFrame]) -> No
             )
 
 
-def _store(ctx: StepContext, parts: dict[str, pl.DataFrame]) -> tuple[str, Path]:
+def _store(ctx: StepContext, parts: dict[str, pl.DataFrame]) -> Kept:
     import shutil
 
+    from tidemill.ledger import views
     from tidemill.tools import source
-    from tidemill.tools.dvc import DvcStore, room
+    from tidemill.tools.versions import room
 
-    store, folder = DvcStore(ctx.project), ctx.scratch("data")
+    stores, folder = stores_of(ctx), ctx.scratch("data")
+    store = stores(ctx.spec.data.version)
+    with ctx.open_ledger() as ledger:
+        entries = ledger.entries(ctx.model, kinds={views.DATA_VERSION, views.PROMOTION, views.ROLLBACK})
+    # Before these rows take the place of those that the champion was trained on: from then on their time runs.
+    protect_champion(stores, entries, ctx.log)
     try:
         with room(folder):
             shutil.rmtree(folder)
             folder.mkdir()
             for name, rows in parts.items():
                 source.write(rows, folder / f"{name}.parquet")
-        version = store.add(folder)
+        kept = store.add(folder, lambda version: last(entries, version))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return version, store.fetch(version)
+    store.lifecycle(last(entries))
+    return kept
 
 
 def _check_superseded(ctx: StepContext, version: str) -> None:

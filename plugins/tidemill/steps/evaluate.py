@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tidemill.ledger import views
 from tidemill.records import DataVersion, Evaluation, Part, Run, Scores
 from tidemill.steps.context import StepContext, StepError
+from tidemill.steps.data_versions import fetched
 from tidemill.steps.ledger_io import record
 
 if TYPE_CHECKING:
@@ -32,12 +33,11 @@ def run(ctx: StepContext) -> Evaluation:
     import polars as pl
 
     from tidemill.steps.scoring import score_with_reasons
-    from tidemill.tools.dvc import DvcStore
     from tidemill.tools.mlflow import open_mlflow
 
     data, trained = ctx.result(DataVersion), ctx.result(Run)
     mlflow = open_mlflow(ctx.connections, ctx.project)
-    holdout = pl.read_parquet(DvcStore(ctx.project).fetch(data.version) / "holdout.parquet")
+    holdout = pl.read_parquet(fetched(ctx, data) / "holdout.parquet")
     model = mlflow.load_uri(trained.model_uri, name="the trained model")
     challenger = score_with_reasons(model, holdout, ctx.spec.evaluate)
     for metric, why in challenger.missing.items():

@@ -7,6 +7,7 @@ did not pass its gate, whenever the process is killed.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,17 +15,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tidemill.ledger import Entry, HeadMoved, KeyConflict
 from tidemill.ledger.views import APPROVAL, EVALUATION, PROMOTION, REGISTERED, champion, latest_as_of
-from tidemill.records import Approval, Evaluation, ModelVersion, Outcome, Promotion, Run
+from tidemill.records import Approval, DataVersion, Evaluation, ModelVersion, Outcome, Promotion, Run
 from tidemill.spec.units import format_instant
 from tidemill.steps.champion import check_ledger, is_change, repair_alias, version_of
 from tidemill.steps.context import StepContext, StepError
+from tidemill.steps.data_versions import Stores, last, protect_champion, stores_of
 from tidemill.steps.gate import Verdict, judge
 from tidemill.steps.ledger_io import append_once, envelope_of, read
 
 if TYPE_CHECKING:
     from tidemill.ledger import Ledger
     from tidemill.spec.models import Promote
-    from tidemill.tools.dvc import DvcStore
     from tidemill.tools.mlflow import Mlflow
 
 
@@ -48,9 +49,9 @@ def run(ctx: StepContext) -> Promotion:
         StepError: the approval is manual and there is no answer; the ledger was altered; the registry or the
             ledger cannot be reached (``retry``).
     """
-    from tidemill.tools.dvc import DvcStore
     from tidemill.tools.mlflow import open_mlflow
 
+    stores = stores_of(ctx)
     version = ctx.result(ModelVersion)
     mlflow, alias = open_mlflow(ctx.connections, ctx.project), ctx.spec.promote.alias
     ctx.links["mlflow"] = mlflow.version_link(ctx.model, version.version) or ""
@@ -67,11 +68,13 @@ def run(ctx: StepContext) -> Promotion:
                 evaluation=ctx.result(Evaluation),
                 as_of=ctx.as_of.instant,
                 approval=approval,
-                data_problem=_data_problem(DvcStore(ctx.project), version.data_version),
+                data_problem=_data_problem(stores, last(ledger.entries(ctx.model), version.data_version), version),
                 extra={**envelope_of(ctx), "code_version": ctx.result(Run).code_version},
             )
             entry = settle(ledger, challenger, ctx.spec.promote, key=_key(version.version))
             repair_alias(ledger, mlflow, ctx.model, alias)
+        entries = ledger.entries(ctx.model)
+    protect_champion(stores, entries, ctx.log)
     promotion = read(entry, Promotion)
     ctx.log.info("version %s %s: %s", promotion.version, promotion.outcome, "; ".join(promotion.reasons))
     return promotion
@@ -80,7 +83,7 @@ def run(ctx: StepContext) -> Promotion:
 def promote_by_hand(
     ledger: Ledger,
     mlflow: Mlflow,
-    store: DvcStore,
+    stores: Stores,
     *,
     promote: Promote,
     pipeline: str,
@@ -112,7 +115,7 @@ def promote_by_hand(
         evaluation=_evaluation(model, found, entries),
         as_of=registered.as_of,
         approval=Approval(answer="Approve", by=by, at=datetime.now(UTC), note=note),
-        data_problem=_data_problem(store, found.data_version),
+        data_problem=_data_problem(stores, last(entries, found.data_version), found),
         extra={
             "dag_id": registered.body.get("dag_id"),
             "dag_run": registered.body.get("dag_run"),
@@ -124,6 +127,7 @@ def promote_by_hand(
     )
     entry = settle(ledger, challenger, promote, key=None)
     repair_alias(ledger, mlflow, model, promote.alias)
+    protect_champion(stores, ledger.entries(model), logging.getLogger("tidemill"))
     return read(entry, Promotion)
 
 
@@ -193,11 +197,13 @@ def _overtaken(challenger: Challenger, entries: Sequence[Entry]) -> tuple[str, .
     return tuple(reasons)
 
 
-def _data_problem(store: DvcStore, version: str) -> str | None:
-    from tidemill.tools.dvc import DataChanged
+def _data_problem(stores: Stores, data: DataVersion | None, version: ModelVersion) -> str | None:
+    from tidemill.tools.versions import DataChanged
 
+    if data is None:
+        return f"the ledger has no record of data version {version.data_version}"
     try:
-        store.verify(version)
+        stores(data.backend).verify(data)
     except DataChanged as error:
         return f"the data version was read again: {error}"
     return None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidemill.records import DataVersion, Reference, Run
 from tidemill.steps.context import StepContext, StepError
+from tidemill.steps.data_versions import fetched
 
 if TYPE_CHECKING:
     import polars as pl
@@ -42,11 +43,10 @@ def run(ctx: StepContext) -> Reference:
 
     from tidemill.drift.errors import DriftError
     from tidemill.drift.summarise import summarise
-    from tidemill.tools.dvc import DvcStore
     from tidemill.tools.mlflow import open_mlflow
 
     data, spec = ctx.result(DataVersion), ctx.spec
-    rows = DvcStore(ctx.project).fetch(data.version)
+    rows = fetched(ctx, data)
     try:
         found = summarise(rows / "train.parquet", exclude={*spec.data.key, spec.data.window.column})
     except DriftError as error:

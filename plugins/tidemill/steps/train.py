@@ -19,6 +19,7 @@ from tidemill.runtime.files import BadFile, Result, result_of
 from tidemill.steps import remote, remote_training
 from tidemill.steps.code import code_version, git_commit
 from tidemill.steps.context import StepContext, StepError
+from tidemill.steps.data_versions import fetched
 from tidemill.steps.ledger_io import record
 from tidemill.steps.policy.money import cost_of
 
@@ -126,10 +127,8 @@ def _remote(ctx: StepContext) -> bool:
 
 
 def _train(ctx: StepContext, mlflow: Mlflow, tracked: TrackedRun, data: DataVersion, place: _Place) -> TrackedRun:
-    from tidemill.tools.dvc import DvcStore
-
     def fetch() -> Path:
-        return DvcStore(ctx.project).fetch(data.version)
+        return fetched(ctx, data)
 
     try:
         result = place.finished()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tidemill.records import DataVersion, FailedExpectation, Validation
 from tidemill.steps.context import StepContext, StepError
+from tidemill.steps.data_versions import fetched
 
 
 def run(ctx: StepContext) -> Validation:
@@ -15,13 +16,14 @@ def run(ctx: StepContext) -> Validation:
         StepError: expectations do not hold (each is named, with its failing rows), the suite has mistakes, or
             the data version is damaged.
     """
-    from tidemill.tools.dvc import FILES, DvcStore
     from tidemill.tools.great_expectations import run_suite
+    from tidemill.tools.versions import FILES
 
-    suite, version = ctx.spec.data.expect, ctx.result(DataVersion).version
+    suite, data = ctx.spec.data.expect, ctx.result(DataVersion)
+    version = data.version
     if suite is None:
         raise StepError(f"{ctx.task_id}: the spec has no data.expect; this task has nothing to check.")
-    folder = DvcStore(ctx.project).fetch(version)
+    folder = fetched(ctx, data)
     parts = {file.removesuffix(".parquet"): folder / file for file in reversed(FILES)}
     found = run_suite(ctx.project.path(suite), parts, ctx.scratch("validate") / "docs")
     if found.failed:

@@ -27,15 +27,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from tidemill.steps.context import StepError
+from tidemill.tools.versions import FILES, DataChanged, Earlier, Kept, VersionError, check_folder, room
 
 if TYPE_CHECKING:
     from dvc_data.hashfile.tree import Tree
 
     from tidemill.project import Project
-
-FILES: Final = ("holdout.parquet", "train.parquet")
-"""What a version's folder holds: these two files and nothing else."""
+    from tidemill.records import DataVersion
 
 _VERSION: Final = re.compile(r"[0-9a-f]{32}\.dir")
 _LOCK_SECONDS: Final = 600.0
@@ -55,14 +53,6 @@ _CONFIG: Final = """\
 """
 
 
-class DvcError(StepError):
-    """A data version cannot be stored or handed out; the message says why and what to do."""
-
-
-class DataChanged(DvcError):
-    """What is stored under a version is not what was versioned."""
-
-
 class DvcStore:
     """The data versions of one project. Any number of processes may use it at once."""
 
@@ -76,12 +66,10 @@ class DvcStore:
         Repeatable at no cost but reading: what is stored already and undamaged is left alone.
 
         Raises:
-            DvcError: the folder is not of that form; the disk is full (with the folder, and the bytes needed
+            VersionError: the folder is not of that form; the disk is full (with the folder, and the bytes needed
                 and free); or another process holds the store for ten minutes.
         """
-        found = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else None
-        if found != list(FILES):
-            raise DvcError(f"{folder} must hold {' and '.join(FILES)} alone, it holds {found}.")
+        check_folder(folder)
         with self._exclusive():
             return self._add(folder)
 
@@ -92,7 +80,7 @@ class DvcStore:
 
         Raises:
             DataChanged: neither holds the version undamaged; the message names the file.
-            DvcError: the disk is full.
+            VersionError: the disk is full.
         """
         folder = self.root / "data" / _checked(version)
         if self._is_intact(folder, version):
@@ -155,7 +143,7 @@ class DvcStore:
                 _sweep(target)
         for oid in missing:
             if _md5(_object(target, oid)) != oid.removesuffix(".dir"):
-                raise DvcError(f"{_object(target, oid)} was not written as it was read: check the disk.")
+                raise VersionError(f"{_object(target, oid)} was not written as it was read: check the disk.")
 
     def _restore(self, version: str) -> None:
         """Make the cache hold all of a version, from the remote where need be."""
@@ -209,7 +197,7 @@ class DvcStore:
                 with Lock(str(self.root / ".dvc" / "tmp" / "lock")):
                     yield
             except LockError:
-                raise DvcError(f"a dvc command holds {self.root}: wait for its end.", retry=True) from None
+                raise VersionError(f"a dvc command holds {self.root}: wait for its end.", retry=True) from None
 
     def _init(self) -> None:
         """Make the repository, as `dvc init --no-scm` does, or finish making it."""
@@ -221,38 +209,34 @@ class DvcStore:
         _write(config, _CONFIG)  # last and at once: it says that the repository is whole
 
 
-@contextmanager
-def room(folder: Path, needed: int = 0) -> Iterator[None]:
-    """Guard what writes to `folder` (made if needed): `needed` bytes in all, if that is known.
+class DvcVersions:
+    """The port ``DataVersions`` over DVC, which needs nothing but a version's hash."""
 
-    Raises:
-        DvcError: there is no such room, or it ran out inside, or the disk failed otherwise.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if needed > shutil.disk_usage(folder).free:
-            raise _no_room(folder, needed)
-        yield
-    except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _no_room(folder, needed) from e
-        raise DvcError(f"data cannot be versioned in {folder}: {e}.") from e
+    def __init__(self, store: DvcStore) -> None:
+        self._store = store
 
+    def add(self, folder: Path, earlier: Earlier) -> Kept:
+        """See the port."""
+        return Kept(self._store.add(folder))
 
-def _no_room(folder: Path, needed: int) -> DvcError:
-    there = next(each for each in (folder, *folder.parents) if each.exists())
-    free = shutil.disk_usage(there).free
-    wanted = f"{needed:,} bytes needed, " if needed else ""
-    inodes = "" if os.statvfs(there).f_favail else " and no free inodes"
-    return DvcError(
-        f"no room to version the data in {folder}: {wanted}{free:,} bytes free{inodes}. Make room on that "
-        "disk, or set TIDEMILL_STATE to a folder on another one; then run this task again."
-    )
+    def fetch(self, data: DataVersion) -> Path:
+        """See the port."""
+        return self._store.fetch(data.version)
+
+    def verify(self, data: DataVersion) -> None:
+        """See the port."""
+        self._store.verify(data.version)
+
+    def protect(self, data: DataVersion) -> None:
+        """Nothing in DVC's store has a lifecycle."""
+
+    def lifecycle(self, last: DataVersion | None) -> None:
+        """Nothing in DVC's store has a lifecycle."""
 
 
 def _checked(version: str) -> str:
     if not _VERSION.fullmatch(version):
-        raise DvcError(f"{version!r} is not a data version (32 hexadecimal digits and .dir).")
+        raise VersionError(f"{version!r} is not a data version (32 hexadecimal digits and .dir).")
     return version
 
 
@@ -356,6 +340,6 @@ def _locked(path: Path) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > until:
-                    raise DvcError(f"{path} has been locked for {_LOCK_SECONDS:.0f} s.", retry=True) from None
+                    raise VersionError(f"{path} has been locked for {_LOCK_SECONDS:.0f} s.", retry=True) from None
                 time.sleep(0.05)
         yield

@@ -13,7 +13,8 @@ from tidemill.platforms.aws.clients import Aws, answering, code_of
 from tidemill.platforms.ports import Connections, PlatformError, Stored
 from tidemill.spec.platform import Platform
 
-_SUM: Final = "sha256"
+SUM: Final = "sha256"
+"""The metadata that keeps an object's SHA-256."""
 _MISSING: Final = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchBucket"})
 
 
@@ -31,20 +32,23 @@ class S3Storage:
 
     def put(self, file: Path, uri: str) -> None:
         """Store a file; an object with its content is left alone. See ``Storage``."""
-        bucket, key = self._place(uri)
-        content = _sum_of(file)
-        if self._head(bucket, key).get("Metadata", {}).get(_SUM) == content:
+        bucket, key = self.place(uri)
+        content = sum_of(file)
+        if self.head(bucket, key).get("Metadata", {}).get(SUM) == content:
             return
-        extra: dict[str, Any] = {"Metadata": {_SUM: content}}
-        if self._aws.platform.encryption_key:
-            extra |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self._aws.platform.encryption_key}
         with self._calling("s3:PutObject"):
-            self._client.upload_file(str(file), bucket, key, ExtraArgs=extra)
+            self._client.upload_file(str(file), bucket, key, ExtraArgs=self.settings(content))
+
+    def settings(self, content: str) -> dict[str, Any]:
+        """What goes with an object: the SHA-256 of its content, and the platform's encryption."""
+        key = self._aws.platform.encryption_key
+        encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
+        return {"Metadata": {SUM: content}, **encryption}
 
     def get(self, uri: str, file: Path) -> None:
         """Fetch an object. See ``Storage``."""
-        bucket, key = self._place(uri)
-        head = self._head(bucket, key)
+        bucket, key = self.place(uri)
+        head = self.head(bucket, key)
         if not head:
             raise PlatformError(f"there is no {uri}")
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -53,8 +57,8 @@ class S3Storage:
         try:
             with self._calling("s3:GetObject"):
                 self._client.download_file(bucket, key, scratch)
-            expected = head.get("Metadata", {}).get(_SUM)
-            if os.path.getsize(scratch) != head["ContentLength"] or expected not in (None, _sum_of(Path(scratch))):
+            expected = head.get("Metadata", {}).get(SUM)
+            if os.path.getsize(scratch) != head["ContentLength"] or expected not in (None, sum_of(Path(scratch))):
                 raise PlatformError(f"{uri} came damaged, or was replaced while it was read; try again")
             os.replace(scratch, file)
         finally:
@@ -62,7 +66,7 @@ class S3Storage:
 
     def list(self, uri: str) -> Iterator[Stored]:
         """The objects at or below an address, in the order of their names. See ``Storage``."""
-        bucket, key = self._place(uri)
+        bucket, key = self.place(uri)
         folder = f"{key.rstrip('/')}/" if key else ""
         pages = iter(self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key.rstrip("/")))
         while True:
@@ -76,13 +80,13 @@ class S3Storage:
 
     def delete(self, uri: str) -> None:
         """Remove an object. See ``Storage``."""
-        bucket, key = self._place(uri)
+        bucket, key = self.place(uri)
         with self._calling("s3:DeleteObject"):
             self._client.delete_object(Bucket=bucket, Key=key)
 
     def versions(self, uri: str) -> Sequence[str]:
         """The ids of an object's versions, the newest first; empty where the bucket keeps none. See ``Storage``."""
-        bucket, key = self._place(uri)
+        bucket, key = self.place(uri)
         with self._calling("s3:ListBucketVersions"):
             pages = self._client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key)
             found = [entry for page in pages for entry in page.get("Versions", []) if entry["Key"] == key]
@@ -93,7 +97,7 @@ class S3Storage:
     def _client(self) -> Any:
         return self._aws.client("s3")
 
-    def _place(self, uri: str) -> tuple[str, str]:
+    def place(self, uri: str) -> tuple[str, str]:
         """Bucket and key of an address, of a bucket that is there and in the platform's region."""
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         if not uri.startswith("s3://") or not bucket:
@@ -125,7 +129,7 @@ class S3Storage:
                 fault="user",
             )
 
-    def _head(self, bucket: str, key: str) -> dict[str, Any]:
+    def head(self, bucket: str, key: str) -> dict[str, Any]:
         """An object's headers; empty if there is none."""
         client = self._client
         with self._calling("s3:GetObject"):
@@ -141,6 +145,7 @@ class S3Storage:
         return answering(self._aws, action)
 
 
-def _sum_of(file: Path) -> str:
+def sum_of(file: Path) -> str:
+    """A file's SHA-256, in hexadecimal digits."""
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -62,12 +62,7 @@ class Workspace:
         self.subscription = subscription
         self.group = resource_group
         self.name = workspace
-        name = str(extra.get("cloud_environment") or "AzurePublicCloud")
-        if name not in CLOUDS:
-            raise PlatformError(
-                f"connection {connection!r}: cloud_environment {name!r} is none of {', '.join(CLOUDS)}", fault="user"
-            )
-        self.cloud = CLOUDS[name]
+        self.cloud = cloud_of(connection, extra)
         self.manager = str(extra.get("resource_manager_endpoint") or self.cloud.manager).rstrip("/")
 
     @property
@@ -90,22 +85,17 @@ class Workspace:
             self.subscription,
             base_url=self.manager,
             credential_scopes=scopes,
-            authentication_policy=self._signing(self.manager, scopes),
+            authentication_policy=signing(self.credential, self.connection, self.manager, scopes),
             **TIMEOUTS,
         )
 
     @cached_property
     def _services(self) -> tuple[str, Any]:
         """The address of the workspace's own services (run history, MLflow), and a client for it."""
-        from azure.core import PipelineClient
-        from azure.core.pipeline.policies import HeadersPolicy, RetryPolicy, UserAgentPolicy
-
         found = self.read()
         with translated(f"workspace {self.name}", self.connection, "azureml"):
             base = str(json.loads(self.text(found.discovery_url))["api"]).rstrip("/")
-        signing = self._signing(base, [f"{self.cloud.studio}/.default"])
-        policies = [HeadersPolicy(), UserAgentPolicy("tidemill"), RetryPolicy(**TIMEOUTS), signing]
-        return base, PipelineClient(base, policies=policies)
+        return base, client_of(self.credential, self.connection, base, f"{self.cloud.studio}/.default")
 
     def read(self) -> Any:
         """The workspace, as the management API describes it.
@@ -126,7 +116,7 @@ class Workspace:
         from azure.core.pipeline.policies import RetryPolicy
 
         plain: Any = PipelineClient(url, policies=[RetryPolicy(**TIMEOUTS)])
-        answer = plain.send_request(_request("GET", url))
+        answer = plain.send_request(request_of("GET", url))
         answer.raise_for_status()
         return str(answer.text())
 
@@ -139,7 +129,7 @@ class Workspace:
         """
         base, client = self._services
         service, _, rest = path.partition("|")
-        request = _request(method, f"{base}/{service}{self.scope}{rest}", json=body, params=params)
+        request = request_of(method, f"{base}/{service}{self.scope}{rest}", json=body, params=params)
         answer = client.send_request(
             request, connection_timeout=TIMEOUTS["connection_timeout"], read_timeout=TIMEOUTS["read_timeout"]
         )
@@ -170,27 +160,55 @@ class Workspace:
             f"/resourcegroups/{self.group}/workspaces/{self.name}"
         )
 
-    def _signing(self, base: str, scopes: list[str]) -> Any:
-        """What signs calls. A token goes over TLS, or to this very machine.
 
-        Raises:
-            PlatformError: the address is of another machine and not ``https``.
-        """
-        from azure.mgmt.core.policies import ARMChallengeAuthenticationPolicy
+def signing(credential: Any, connection: str, base: str, scopes: list[str]) -> Any:
+    """What signs the calls to an address. A token goes over TLS, or to this very machine.
 
-        address = urlsplit(base)
-        if address.scheme != "https" and address.hostname not in _HERE:
-            raise PlatformError(
-                f"connection {self.connection!r}: {base} is not https, and a token would be readable on its way",
-                fault="user",
-            )
+    Raises:
+        PlatformError: the address is of another machine and not ``https``.
+    """
+    from azure.mgmt.core.policies import ARMChallengeAuthenticationPolicy
 
-        class Signing(ARMChallengeAuthenticationPolicy):
-            def on_request(self, request: Any) -> None:
-                request.context.options["enforce_https"] = address.scheme == "https"
-                super().on_request(request)
+    address = urlsplit(base)
+    if address.scheme != "https" and address.hostname not in _HERE:
+        raise PlatformError(
+            f"connection {connection!r}: {base} is not https, and a token would be readable on its way", fault="user"
+        )
 
-        return Signing(self.credential, *scopes)
+    class Signing(ARMChallengeAuthenticationPolicy):
+        def on_request(self, request: Any) -> None:
+            request.context.options["enforce_https"] = address.scheme == "https"
+            super().on_request(request)
+
+    return Signing(credential, *scopes)
+
+
+def client_of(credential: Any, connection: str, base: str, scope: str) -> Any:
+    """A ``PipelineClient`` of azure-core for an address whose calls need no SDK of their own.
+
+    Raises:
+        PlatformError: the address is of another machine and not ``https``.
+    """
+    from azure.core import PipelineClient
+    from azure.core.pipeline.policies import HeadersPolicy, RetryPolicy, UserAgentPolicy
+
+    signed = signing(credential, connection, base, [scope])
+    policies: Any = [HeadersPolicy(), UserAgentPolicy("tidemill"), RetryPolicy(**TIMEOUTS), signed]
+    return PipelineClient(base, policies=policies)
+
+
+def cloud_of(connection: str, extra: Mapping[str, Any]) -> Cloud:
+    """Which of Microsoft's clouds a connection leads to.
+
+    Raises:
+        PlatformError: it names none of them.
+    """
+    name = str(extra.get("cloud_environment") or "AzurePublicCloud")
+    if name not in CLOUDS:
+        raise PlatformError(
+            f"connection {connection!r}: cloud_environment {name!r} is none of {', '.join(CLOUDS)}", fault="user"
+        )
+    return CLOUDS[name]
 
 
 def open_workspace(platform: Platform, connections: Connections) -> Workspace:
@@ -232,7 +250,8 @@ def quiet() -> None:
         logger.setLevel(logging.WARNING)
 
 
-def _request(method: str, url: str, **kwargs: Any) -> Any:
+def request_of(method: str, url: str, **kwargs: Any) -> Any:
+    """A call for a ``PipelineClient``; what is ``None`` is left out."""
     from azure.core.rest import HttpRequest
 
     return HttpRequest(method, url, **{key: value for key, value in kwargs.items() if value is not None})

@@ -12,6 +12,7 @@ from tidemill.platforms.ports import PlatformError
 _ROLES: Final = {
     "azureml": "AzureML Data Scientist on the workspace",
     "storage": "Storage Blob Data Contributor on the storage account",
+    "accounts": "Storage Account Contributor on the storage account",
 }
 _CAPACITY: Final = re.compile(
     r"quota|capacity|allocation ?fail|sku ?not ?available|overconstrained|skunotavailable", re.I

@@ -79,22 +79,44 @@ class Blobs:
 
     def put(self, file: Path, uri: str) -> None:
         """See the port. An object's content is told by the SHA-256 that is kept as its metadata."""
+        self.put_version(file, uri)
+
+    def put_version(self, file: Path, uri: str) -> str | None:
+        """Store a file; the id of the blob version that has its content, ``None`` where the account keeps none."""
         digest, size = _sha256(file), file.stat().st_size
         with self._translated(uri):
             blob = self._blob(uri)
-            if _is(blob, digest, size):
-                return
+            found = self.look(uri)
+            if found is not None and found.size == size and _kept(found) == digest:
+                return _id(found.version_id)
             with open(file, "rb") as content:
                 # Blocks are put together by one last call: a reader sees the old object or the new one.
-                blob.upload_blob(content, length=size, overwrite=True, metadata={_SHA256: digest})
+                made = blob.upload_blob(content, length=size, overwrite=True, metadata={_SHA256: digest})
+        return _id(made.get("version_id"))
 
-    def get(self, uri: str, file: Path) -> None:
-        """See the port."""
+    def look(self, uri: str, version: str | None = None) -> Any:
+        """The properties of an object, or of one version of it; ``None`` if there is none.
+
+        Raises:
+            PlatformError: not allowed, no answer.
+        """
+        from azure.core.exceptions import ResourceNotFoundError
+
+        with self._translated(uri):
+            try:
+                return self._blob(uri).get_blob_properties(version_id=version)
+            except ResourceNotFoundError as error:
+                if str(getattr(error, "error_code", "")) == "ContainerNotFound":
+                    raise
+                return None
+
+    def get(self, uri: str, file: Path, version: str | None = None) -> None:
+        """See the port; or one version of an object."""
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, part = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
         try:
             with self._translated(uri), open(handle, "wb") as target:
-                download = self._blob(uri).download_blob()
+                download = self._blob(uri).download_blob(version_id=version)
                 digest, size = hashlib.sha256(), 0
                 for piece in download.chunks():
                     digest.update(piece)
@@ -186,14 +208,8 @@ def _retries() -> Any:
     return ExponentialRetry(initial_backoff=0, increment_base=2, retry_total=5, random_jitter_range=1)
 
 
-def _is(blob: Any, digest: str, size: int) -> bool:
-    from azure.core.exceptions import ResourceNotFoundError
-
-    try:
-        found = blob.get_blob_properties()
-    except ResourceNotFoundError:
-        return False
-    return bool(found.size == size and _kept(found) == digest)
+def _id(version: Any) -> str | None:
+    return str(version) if version else None
 
 
 def _kept(properties: Any) -> str:

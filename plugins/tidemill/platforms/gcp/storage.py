@@ -42,26 +42,32 @@ class CloudStorage:
         self.account = account
 
     @cached_property
-    def _client(self) -> Client:
+    def client(self) -> Client:
+        """The SDK's own client."""
         from google.cloud.storage import Client
 
         options = {"api_endpoint": self.account.storage_endpoint} if self.account.storage_endpoint else None
         return Client(project=self.account.project, credentials=self.account.credentials, client_options=options)
 
     def put(self, file: Path, uri: str) -> None:
-        """Store a file. The write is refused by the service if the object has changed since it was looked at, so two
-        writers do not mix, and a repeated write whose answer was lost is seen to have happened."""
+        """Store a file; an object with its content is left alone."""
+        self.put_generation(file, uri)
+
+    def put_generation(self, file: Path, uri: str) -> int:
+        """Store a file; the generation that has its content. The write is refused by the service if the object has
+        changed since it was looked at, so two writers do not mix, and a repeated write whose answer was lost is seen to
+        have happened."""
         from google.api_core.exceptions import PreconditionFailed
 
-        name = _split(uri)[1]
+        name = split(uri)[1]
         if not name:
             raise PlatformError(f"{uri} names no object", fault="user")
         size, md5, sha256 = _digests(file)
-        with self._told(uri, "store", "storage.objects.create"):
+        with self.told(uri, "store", "storage.objects.create"):
             for _ in range(_RACES):
-                held = self._bucket(uri).get_blob(name, timeout=SECONDS, retry=self._retry)
+                held = self._bucket(uri).get_blob(name, timeout=SECONDS, retry=self.retry)
                 if held is not None and _same(held, size, md5, sha256):
-                    return
+                    return int(held.generation)
                 blob = self._blob(uri)
                 blob.metadata = {_SHA256: sha256}
                 with suppress(PreconditionFailed):
@@ -71,27 +77,26 @@ class CloudStorage:
                         if_generation_match=held.generation if held is not None else 0,
                         checksum="crc32c",
                         timeout=SECONDS,
-                        retry=self._retry,
+                        retry=self.retry,
                     )
-                    return
+                    return int(blob.generation)
         raise PlatformError(f"store {uri}: somebody else keeps writing it")
 
-    def get(self, uri: str, file: Path) -> None:
-        """Fetch an object; its checksum is compared with the store's."""
+    def get(self, uri: str, file: Path, generation: int | None = None) -> None:
+        """Fetch an object, or one generation of it; its checksum is compared with the store's."""
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, partly = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
         try:
-            with open(handle, "wb") as target, self._told(uri, "fetch", "storage.objects.get"):
+            with open(handle, "wb") as target, self.told(uri, "fetch", "storage.objects.get"):
                 # From one generation, also if the object is replaced meanwhile.
-                blob = self._blob(uri)
-                blob.reload(timeout=SECONDS, retry=self._retry)
+                blob = self.look(uri, generation)
                 blob.download_to_file(
                     target,
                     if_generation_match=blob.generation,
                     raw_download=True,
                     checksum="auto",
                     timeout=SECONDS,
-                    retry=self._retry,
+                    retry=self.retry,
                 )
                 if target.tell() != blob.size:
                     raise PlatformError(f"fetch {uri}: {target.tell()} of {blob.size} bytes arrived")
@@ -99,12 +104,23 @@ class CloudStorage:
         finally:
             Path(partly).unlink(missing_ok=True)
 
+    def look(self, uri: str, generation: int | None = None) -> Blob:
+        """What the service says of an object, or of one generation of it.
+
+        Raises:
+            google.api_core.exceptions.GoogleAPIError: there is none, not allowed, no answer.
+        """
+        bucket, name = split(uri)
+        blob = self.client.bucket(bucket).blob(name, generation=generation)
+        blob.reload(timeout=SECONDS, retry=self.retry)
+        return blob
+
     def list(self, uri: str) -> Iterator[Stored]:
         """The objects below an address, by name; empty ones that stand for folders are left out."""
-        bucket, name = _split(uri)
+        bucket, name = split(uri)
         prefix = f"{name.rstrip('/')}/" if name.strip("/") else ""
-        with self._told(uri, "list", "storage.objects.list"):
-            for blob in self._client.list_blobs(bucket, prefix=prefix, timeout=SECONDS, retry=self._retry):
+        with self.told(uri, "list", "storage.objects.list"):
+            for blob in self.client.list_blobs(bucket, prefix=prefix, timeout=SECONDS, retry=self.retry):
                 if not blob.name.endswith("/"):
                     yield Stored(f"gs://{bucket}/{blob.name}", int(blob.size or 0))
 
@@ -112,38 +128,48 @@ class CloudStorage:
         """Remove an object."""
         from google.api_core.exceptions import NotFound
 
-        with self._told(uri, "remove", "storage.objects.delete"), suppress(NotFound):
-            self._blob(uri).delete(timeout=SECONDS, retry=self._retry)
+        with self.told(uri, "remove", "storage.objects.delete"), suppress(NotFound):
+            self._blob(uri).delete(timeout=SECONDS, retry=self.retry)
 
     def versions(self, uri: str) -> Sequence[str]:
         """The object's generations, if its bucket keeps them (object versioning)."""
-        bucket, name = _split(uri)
-        with self._told(uri, "look at the bucket of", "storage.buckets.get", "roles/storage.bucketViewer"):
-            if not self._client.get_bucket(bucket, timeout=SECONDS, retry=self._retry).versioning_enabled:
-                return []
-        with self._told(uri, "list the versions of", "storage.objects.list"):
-            blobs = self._client.list_blobs(bucket, prefix=name, versions=True, timeout=SECONDS, retry=self._retry)
+        bucket, name = split(uri)
+        if not self.bucket(uri).versioning_enabled:
+            return []
+        with self.told(uri, "list the versions of", "storage.objects.list"):
+            blobs = self.client.list_blobs(bucket, prefix=name, versions=True, timeout=SECONDS, retry=self.retry)
             found = [int(blob.generation) for blob in blobs if blob.name == name]
         return [str(generation) for generation in sorted(found, reverse=True)]
 
+    def bucket(self, uri: str) -> Bucket:
+        """What the service says of an address' bucket.
+
+        Raises:
+            PlatformError: there is none, not allowed, no answer.
+        """
+        with self.told(uri, "look at the bucket of", "storage.buckets.get", "roles/storage.bucketViewer"):
+            return self.client.get_bucket(split(uri)[0], timeout=SECONDS, retry=self.retry)
+
     @cached_property
-    def _retry(self) -> Any:
+    def retry(self) -> Any:
+        """How calls are repeated."""
         # Every call here is one that may be repeated: reads, and writes that name the generation they replace.
         from google.cloud.storage.retry import DEFAULT_RETRY
 
         return DEFAULT_RETRY.with_timeout(RETRY_SECONDS)
 
     def _bucket(self, uri: str) -> Bucket:
-        return self._client.bucket(_split(uri)[0])
+        return self.client.bucket(split(uri)[0])
 
     def _blob(self, uri: str) -> Blob:
-        return self._bucket(uri).blob(_split(uri)[1])
+        return self._bucket(uri).blob(split(uri)[1])
 
-    def _told(self, uri: str, action: str, permission: str, role: str = _ROLE) -> Any:
+    def told(self, uri: str, action: str, permission: str, role: str = _ROLE) -> Any:
+        """Have what goes wrong inside arrive as a PlatformError, in words about an address."""
         return told(self.account, Call(f"{action} {uri}", permission, role))
 
 
-def _split(uri: str) -> tuple[str, str]:
+def split(uri: str) -> tuple[str, str]:
     """The bucket and the object's name."""
     bucket, _, name = uri.removeprefix("gs://").partition("/")
     if not uri.startswith("gs://") or not bucket:

@@ -26,12 +26,20 @@ def open_storage(platform: Platform, connections: Connections) -> Storage:
     """
     if platform.volume is not None:
         return FolderStorage(Path(platform.volume.path))
-    bucket = platform.bucket or ""
-    cloud = _CLOUDS.get(bucket.partition("://")[0])
+    cloud, its = owner(platform)
+    return cast(Storage, import_module(f"tidemill.platforms.{cloud}.storage").open_storage(its, connections))
+
+
+def owner(platform: Platform) -> tuple[str, Platform]:
+    """The cloud that a platform's bucket is of, and the platform as that cloud sees it.
+
+    Raises:
+        PlatformError: there is no bucket.
+    """
+    cloud = _CLOUDS.get((platform.bucket or "").partition("://")[0])
     if cloud is None:
         raise PlatformError("platform has neither a bucket (s3://, gs://, abfss://) nor a volume", fault="user")
-    owner = platform.model_copy(update={"provider": cloud, "connection": platform.bucket_connection})
-    return cast(Storage, import_module(f"tidemill.platforms.{cloud}.storage").open_storage(owner, connections))
+    return cloud, platform.model_copy(update={"provider": cloud, "connection": platform.bucket_connection})
 
 
 class FolderStorage:
