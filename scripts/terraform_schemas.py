@@ -45,8 +45,15 @@ def main() -> None:
         written = {"source": f"{package} {version}", "provider": of, **reduced(provider, types)}
         file = TARGET / f"{provider}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(written, indent=1, sort_keys=True) + "\n")
+        file.write_text(_lines(written) + "\n")
         print(f"{file.relative_to(ROOT)}: {len(written['resources'])} resources, {len(written['data'])} data sources")
+
+
+def _lines(value: Any, depth: int = 2) -> str:
+    """JSON with a line for each resource."""
+    if depth == 0 or not isinstance(value, dict) or not value:
+        return json.dumps(value, sort_keys=True)
+    return "{\n" + ",\n".join(f'"{key}": {_lines(value[key], depth - 1)}' for key in sorted(value)) + "\n}"
 
 
 def fetched(package: str, version: str, folder: Path) -> tuple[Types, str]:

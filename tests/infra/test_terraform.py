@@ -125,7 +125,7 @@ PLANTED: Final[dict[str, tuple[str, str, str, str]]] = {
         "value       = aws_s3_bucket.this.ident",
         'attribute named "ident"',
     ),
-    "a reference to no variable": ("main.tf", "var.log_days", "var.logs_days", 'named "logs_days" has not'),
+    "a reference to no variable": ("main.tf", "var.log_days", "var.logs_days", 'the name "logs_days" has not'),
     "a variable that a module does not have": ("main.tf", "untagged_days =", "untagged =", 'named "untagged"'),
     "an unknown resource": (
         "modules/logs/main.tf",

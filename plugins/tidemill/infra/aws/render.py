@@ -74,6 +74,7 @@ class _Aws:
         self._airflow(using)
         self._alarms()
         self._outputs()
+        self._tell()
         return self.root
 
     def _place(self) -> Role:
@@ -425,6 +426,33 @@ class _Aws:
             }
             made = Made("alarms", pipeline.name, (pipeline.asked("monitor"),))
             self.root.module("alarms", identifier(f"alarms_{pipeline.name}"), inputs, made)
+
+    def _tell(self) -> None:
+        """What a person has to know before applying this."""
+        root, modules = self.root, self.root.modules
+        root.notes.append(
+            "`airflow_roles`: the names of the roles that Airflow's workers and triggerer run as. Whoever signs otherwise "
+            "is given the policies that the outputs name."
+        )
+        if "machines" in modules:
+            root.notes.append("`batch_subnets` and `batch_security_groups` have to be given: no spec names them.")
+        if "logs" in modules:
+            root.notes.append(
+                "The services prescribe their log groups' names. Where one is there already, from other jobs of the "
+                "account, say `existing: [logs]` in the spec's platform, or import it."
+            )
+        if self.keys and "logs" in modules:
+            root.notes.append("The policy of a key that a spec names has to let CloudWatch Logs use it.")
+        if "repository" in modules:
+            root.notes.append("Push the image before the first training; a tag cannot be pushed again.")
+        if "bucket" in modules:
+            root.teardown.append(
+                "Buckets are kept: empty them, and take `prevent_destroy` out of `modules/bucket` first."
+            )
+        if "repository" in modules:
+            root.teardown.append("A repository with images in it is kept: delete the images first.")
+        if "key" in modules:
+            root.teardown.append("What the key encrypted can be read for 30 days more, and then never again.")
 
     def _outputs(self) -> None:
         """What each pipeline's ``platform:`` says, as it stands once this root is applied."""

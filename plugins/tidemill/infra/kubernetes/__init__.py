@@ -1,0 +1,1 @@
+"""Kubernetes: namespaces, service accounts and their rights, quotas, volumes, network policies."""
