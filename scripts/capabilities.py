@@ -28,7 +28,10 @@ def aws() -> dict[str, Any]:
             service: sorted({r for p in partitions for r in session.get_available_regions(service, p)})
             for service in ("sagemaker", "batch")
         },
-        "machines": {"sagemaker": list(model.shape_for("TrainingInstanceType").enum)},
+        "machines": {
+            "sagemaker": list(model.shape_for("TrainingInstanceType").enum),
+            "sagemaker-processing": list(model.shape_for("ProcessingInstanceType").enum),
+        },
         "patterns": {"role": model.shape_for("RoleArn").metadata["pattern"]},
         "limits": {"tags": tags, "subnets": subnets, "security_groups": groups},
     }

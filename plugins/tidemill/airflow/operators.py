@@ -40,8 +40,8 @@ _SAYING = frozenset({"retrain", "request", "monitor", "promote", "score"})
 _LINKED = frozenset({"train", "register", "promote"})
 """The steps whose task links to what it made in MLflow."""
 
-_REMOTE = frozenset({"train"})
-"""The steps whose work is a job on the platform's service, where that is not this machine."""
+_REMOTE = frozenset({"train", "validate", "evaluate", "monitor", "score"})
+"""The steps whose work may be a job on the platform's service, where that is not this machine."""
 
 _LOST_AFTER = timedelta(minutes=5)
 SPREAD = ("partitions", "sketch")
@@ -85,7 +85,7 @@ class StepOperator(BaseOperator):
         self.links: dict[str, str] = {}
         self.reported = False
         self.operator_extra_links = (
-            *((ConsoleLink(), JobLogLink()) if step in _REMOTE and _leaves(plan) else ()),
+            *((ConsoleLink(), JobLogLink()) if _leaves(plan, step) else ()),
             *((MlflowLink(),) if step in _LINKED else ()),
             *((ReportLink(),) if step == "monitor" else ()),
         )
@@ -204,7 +204,7 @@ class StepOperator(BaseOperator):
             part=part,
             memory=TaskMemory(context),
             # Airflow grants a task its retries anew whenever it is cleared.
-            cleared=(ti.max_tries or 0) - (self.retries or 0) if self.step == "train" else 0,
+            cleared=(ti.max_tries or 0) - (self.retries or 0) if self.step in _REMOTE else 0,
             parts=tuple(SketchPart.from_json(value) for value in sketches or () if value),
             log=logging.getLogger(f"tidemill.{self.step}"),
         )
@@ -295,9 +295,13 @@ def said(record: Record) -> str:
     return ""
 
 
-def _leaves(plan: Plan) -> bool:
-    """Whether the pipeline's platform is another than this machine."""
-    return bool(plan.spec["platform"]["provider"] != "local")
+def _leaves(plan: Plan, step: str) -> bool:
+    """Whether a step's work is done by a job elsewhere."""
+    platform = plan.spec.get("platform") or {}
+    if step not in _REMOTE or platform.get("provider", "local") == "local":
+        return False
+    processing = platform.get("processing")
+    return step == "train" or (processing is not None and step in (processing.get("steps") or _REMOTE))
 
 
 def trigger_facts(context: Any) -> TriggerFacts:

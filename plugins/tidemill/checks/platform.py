@@ -17,7 +17,7 @@ _KEYS: Final[dict[str, tuple[str, ...]]] = {
     "local": (),
     "aws": (
         *("connection", "region", "bucket", "role", "queue", "spot_queue"),
-        *("encryption_key", "network", "tags", "existing"),
+        *("encryption_key", "network", "processing", "tags", "existing"),
     ),
     "gcp": ("connection", "region", "bucket", "project", "service_account", "encryption_key", "network", "tags"),
     "azure": (

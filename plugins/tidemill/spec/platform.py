@@ -17,6 +17,8 @@ else:
 Provider = Literal["local", "aws", "gcp", "azure", "kubernetes"]
 Service = Literal["sagemaker", "batch", "vertex", "azureml", "kubernetes"]
 Track = Literal["mlflow", "sagemaker", "vertex", "azureml"]
+Computed = Literal["validate", "evaluate", "monitor", "score"]
+"""The steps that compute over rows, besides the training."""
 
 
 Existing = Literal[
@@ -47,6 +49,33 @@ class Volume(Section):
 
     claim: str = Field(min_length=1, description="The persistent volume claim.", examples=["ml-data"])
     path: str = Field(min_length=1, description="Where Airflow's workers mount it.", examples=["/mnt/ml-data"])
+
+
+class Processing(Section):
+    """The other steps that compute over rows, as jobs of the platform's service too (`aws` with `service: sagemaker`)."""
+
+    steps: list[Computed] | None = Field(
+        default=None,
+        min_length=1,
+        description="The steps that run so; by default all of these that the pipeline has.",
+        examples=[["evaluate", "score"]],
+    )
+    image: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The container image, with Python 3.11 or newer and what the steps import; by default the "
+        "training's.",
+        examples=["123456789012.dkr.ecr.eu-west-1.amazonaws.com/tidemill:1"],
+    )
+    machine: Machines = Field(
+        description="A machine type, or up to five in the order of preference: the service takes the first that is to "
+        "be had.",
+        examples=["ml.m5.xlarge"],
+    )
+    disk: Size | None = Field(default=None, description="The machine's disk, e.g. `50 GiB`.")
+    timeout: Duration | None = Field(
+        default=None, description="A job that takes longer is stopped, and fails.", examples=["2 h"]
+    )
 
 
 class Platform(Section):
@@ -115,6 +144,11 @@ class Platform(Section):
         default=None, min_length=1, description="The key that encrypts disks and outputs (`aws`: KMS; `gcp`: CMEK)."
     )
     network: Network | None = Field(default=None, description="The network that jobs run in.")
+    processing: Processing | None = Field(
+        default=None,
+        description="Run validate, evaluate, monitor and score as jobs too (`aws` with `service: sagemaker`); without "
+        "it they run where Airflow's tasks do.",
+    )
     tags: dict[str, str] = Field(
         default_factory=dict, description="Set on every job, for cost and search.", examples=[{"team": "ml"}]
     )

@@ -132,20 +132,13 @@ class Calibration:
         return np.divide(found, whole, out=np.full_like(found, 1 / len(self.classes)), where=whole > 0)
 
 
-def learn(ctx: StepContext, mlflow: Mlflow, run_id: str, scored: Classified) -> None:
-    """Learn a model's calibration from its evaluation and keep it with its run.
+def keep(mlflow: Mlflow, run_id: str, path: Path) -> None:
+    """Keep a model's calibration, learned from its evaluation, with its run.
 
     Raises:
         StepError: MLflow cannot be reached (``retry``).
     """
-    path = ctx.scratch("calibration") / FILE
-    made = Calibration.learn(scored)
-    if made is None:
-        ctx.log.warning("no calibration: the holdout has fewer than two rows with a finite score")
-        return
-    made.write(path)
     mlflow.log_artifact(run_id, path, ARTIFACT.rpartition("/")[0])
-    ctx.log.info("calibration (%s) learned from %s rows of the holdout", made.method, f"{made.rows:,}")
 
 
 def judge(ctx: StepContext, settings: Monitor, report: MonitorReport, mlflow: Mlflow) -> MonitorReport:

@@ -65,6 +65,19 @@ def check_suite(path: Path, file: str | None = None) -> list[SpecError]:
         return [SpecError(name, 1, 1, "", f"cannot be read: {e.strerror}")]
 
 
+def require_suite(path: Path) -> None:
+    """Check a suite.
+
+    Raises:
+        StepError: it has mistakes, as `check_suite` lists them.
+    """
+    from tidemill.steps.context import StepError
+
+    errors = check_suite(path)
+    if errors:
+        raise StepError(SpecErrors(errors).render())
+
+
 def run_suite(path: Path, parts: Mapping[str, Path], docs: Path) -> SuiteResult:
     """Check every part (its name → a Parquet file) against a suite, and build the Data Docs in the folder `docs`.
 
@@ -73,11 +86,7 @@ def run_suite(path: Path, parts: Mapping[str, Path], docs: Path) -> SuiteResult:
     Raises:
         StepError: the suite has mistakes (as `check_suite` lists them), or a part cannot be read.
     """
-    from tidemill.steps.context import StepError
-
-    errors = check_suite(path)
-    if errors:
-        raise StepError(SpecErrors(errors).render())
+    require_suite(path)
     shutil.rmtree(docs, ignore_errors=True)
     docs.mkdir(parents=True)
     context = _context(docs)

@@ -54,6 +54,20 @@ class TrackedRun:
     metrics: Mapping[str, float | None] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Fetched:
+    """An MLflow model in a folder that is there for as long as this object; ``name`` is what messages call it."""
+
+    folder: Path
+    name: str
+    keep: Any = field(repr=False)
+
+
+def called(model: str, version: str) -> str:
+    """What messages call a version."""
+    return f"version {version} of {model}"
+
+
 def open_mlflow(connections: Connections, project: Project) -> Mlflow:
     """MLflow at the connection ``tidemill_mlflow``, else the store in the project's state folder.
 
@@ -271,7 +285,7 @@ class Mlflow(MlflowCalls):
         Raises:
             StepError: it is not there, or does not load.
         """
-        return self.load_uri(f"models:/{model}/{version}", name=f"version {version} of {model}")
+        return self.load_uri(f"models:/{model}/{version}", name=called(model, version))
 
     def load_uri(self, uri: str, *, name: str = "the model") -> Predictor:
         """The model at ``models:/…``.
@@ -279,14 +293,26 @@ class Mlflow(MlflowCalls):
         Raises:
             StepError: it is not there, or does not load.
         """
-        from mlflow.artifacts import download_artifacts
-
         from tidemill.tools import packaging
+
+        found = self.fetch(uri, name=name)
+        return packaging.load(found.folder, name=name, root=self.project.root, keep=found)
+
+    def fetch(self, uri: str, *, name: str = "the model") -> Fetched:
+        """The folder of the model at ``models:/…``, for as long as what is returned lives.
+
+        Raises:
+            MlflowError: it is not there, or cannot be fetched (``retry``).
+        """
+        from mlflow.artifacts import download_artifacts
 
         keep = tempfile.TemporaryDirectory(prefix="tidemill-model-")
         with self.calls(f"fetching {name}", uri, transfer=True):
-            folder = download_artifacts(artifact_uri=uri, dst_path=keep.name)
-        return packaging.load(Path(folder), name=name, root=self.project.root, keep=keep)
+            return Fetched(Path(download_artifacts(artifact_uri=uri, dst_path=keep.name)), name, keep)
+
+    def fetch_version(self, model: str, version: str) -> Fetched:
+        """The folder of a version's model. Raises as ``fetch``."""
+        return self.fetch(f"models:/{model}/{version}", name=called(model, version))
 
     # -- addresses ----------------------------------------------------------------------------------------
 
