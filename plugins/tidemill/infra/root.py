@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
-from tidemill.infra.hcl import Attribute, Block, Raw, Value, document
-from tidemill.infra.needs import Asked
+from tidemill.infra.hcl import Attribute, Block, Raw, Value, document, identifier
+from tidemill.infra.needs import Asked, InfraProblem
 
 MARK = "Written by tidemill infra: a change here is found by its --check, and lost with --force."
 """The first line of every file that is written."""
@@ -53,9 +53,24 @@ class Root:
     used: list[Made] = field(default_factory=list)
     variables: dict[str, Variable] = field(default_factory=dict)
     modules: set[str] = field(default_factory=set)
+    labels: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     teardown: list[str] = field(default_factory=list)
     policies: dict[str, Any] = field(default_factory=dict)
+
+    def label(self, kind: str, name: str, asked: Sequence[Asked]) -> str:
+        """What something is called in Terraform: made of its own name, so that it stays when specs come and go.
+
+        Raises:
+            InfraProblem: something else is called so.
+        """
+        label = identifier(f"{kind}_{name}")
+        other = self.labels.setdefault(label, name)
+        if other != name:
+            raise InfraProblem(
+                f"{asked[0]}: {name} and {other} would both be {label} in Terraform: rename one, or write two roots"
+            )
+        return label
 
     def variable(
         self, name: str, kind: str, description: str, default: Value = None, asked: Sequence[Asked] = ()

@@ -60,6 +60,7 @@ class _Kubernetes:
 
     def _namespace(self, namespace: Named) -> None:
         root, name = self.root, identifier(namespace.name)
+        root.label("namespace", namespace.name, namespace.asked)
         made = Made("namespace", namespace.name, namespace.asked)
         place = root.variable(f"namespace_{name}", "string", "A namespace's name.", namespace.name, namespace.asked)
         if namespace.existing:
@@ -94,7 +95,7 @@ class _Kubernetes:
         """The service accounts that pods run as; how each is called."""
         found: dict[str, Raw] = {}
         for account in self._among(namespace, "platform.service_account"):
-            label = f"account_{name}_{identifier(account.name)}"
+            label = self.root.label("account", f"{namespace.name}/{account.name}", account.asked)
             variable = self.root.variable(label, "string", "A service account's name.", account.name, account.asked)
             made = Made("service account of pods", f"{account.name} in {namespace.name}", account.asked)
             found[account.name] = variable
@@ -109,7 +110,7 @@ class _Kubernetes:
 
     def _volumes(self, namespace: Named, name: str, place: Raw) -> None:
         for volume in self._among(namespace, "platform.volume"):
-            label = f"volume_{name}_{identifier(volume.name)}"
+            label = self.root.label("volume", f"{namespace.name}/{volume.name}", volume.asked)
             made = Made("volume", f"{volume.name} in {namespace.name}", volume.asked)
             if volume.existing:
                 self.root.used.append(made)
