@@ -17,9 +17,12 @@ from tidemill.spec.platform import Platform
 Place = Callable[[Path], tuple[str, int]]
 """Where the key of a path is written: file and line."""
 
-Task = Literal["train", "track", "monitor"]
-"""What of a pipeline's tasks calls the provider: the training with its files, the experiments, the numbers."""
+Task = Literal["train", "track", "monitor", "versions", "process"]
+"""What of a pipeline's tasks calls the provider: the training with its files, the experiments, the numbers; the data
+versions in its bucket; what other steps compute over rows as jobs."""
 
+COMPUTED: Final = ("validate", "evaluate", "monitor", "score")
+"""The steps that may run as jobs, besides the training."""
 _PLURAL: Final = {"region": "regions", "project": "projects", "namespace": "namespaces", "account": "accounts"}
 
 
@@ -95,33 +98,25 @@ class Needs:
     provider: str
     pipelines: tuple[Pipeline, ...]
 
-    def named(self, key: str, of: Callable[[Pipeline], str | None], existing: str | None = None) -> tuple[Named, ...]:
-        """The different names that a key has among the pipelines, in order.
-
-        ``of`` gives a pipeline's name, ``None`` if it has none. ``existing``: the word in ``platform.existing`` for it,
-        by default the last part of the key.
+    def named(self, key: str, of: Callable[[Pipeline], str | None]) -> tuple[Named, ...]:
+        """The different names that a key has among the pipelines, in order; ``of`` gives a pipeline's, ``None`` if it
+        has none. The key's last part is the word for it in ``platform.existing``.
 
         Raises:
             InfraProblem: one spec says that it is there, and another one does not.
         """
-        word = existing or key.rpartition(".")[2]
-        users: dict[str, list[Pipeline]] = defaultdict(list)
-        for pipeline in self.pipelines:
-            name = of(pipeline)
-            if name is not None:
-                users[name].append(pipeline)
-        return tuple(self._one(key, name, using, word) for name, using in sorted(users.items()))
+        return self.among(key.rpartition(".")[2], lambda p: [(key, name)] if (name := of(p)) is not None else [])
 
-    def _one(self, key: str, name: str, users: Sequence[Pipeline], word: str) -> Named:
-        there = {word in pipeline.existing for pipeline in users}
-        if len(there) > 1:
-            yes = next(p for p in users if word in p.existing)
-            no = next(p for p in users if word not in p.existing)
-            raise InfraProblem(
-                f"{yes.asked('platform.existing')} says that {name} is there, {no.asked(key)} does not: add {word} to "
-                f"platform.existing of {no.name}, or take it out of {yes.name}'s"
-            )
-        return Named(name, tuple(pipeline.asked(key) for pipeline in users), there.pop(), tuple(users))
+    def among(self, word: str, of: Callable[[Pipeline], Iterable[tuple[str, str]]]) -> tuple[Named, ...]:
+        """As ``named``, of what several keys may name: ``of`` gives a pipeline's keys, each with a name; ``word`` is
+        the one in ``platform.existing``."""
+        asked: dict[str, list[Asked]] = defaultdict(list)
+        users: dict[str, dict[str, Pipeline]] = defaultdict(dict)
+        for pipeline in self.pipelines:
+            for key, name in of(pipeline):
+                asked[name].append(pipeline.asked(key))
+                users[name][pipeline.name] = pipeline
+        return tuple(_one(word, name, asked[name], [*users[name].values()]) for name in sorted(users))
 
     def one(self, key: str, of: Callable[[Pipeline], str | None]) -> str | None:
         """The one value that all pipelines have; ``None`` if none of them has any.
@@ -180,4 +175,21 @@ def _tasks(plan: Plan, spec: Spec) -> tuple[Task, ...]:
             found.append("track")
     if "monitor" in stages:
         found.append("monitor")
+    if "data" in stages and spec.data.version == "object-store":
+        found.append("versions")
+    processing = spec.platform.processing
+    if processing is not None and stages & set(processing.steps or COMPUTED):
+        found.append("process")
     return tuple(found)
+
+
+def _one(word: str, name: str, asked: Sequence[Asked], users: Sequence[Pipeline]) -> Named:
+    there = [pipeline for pipeline in users if word in pipeline.existing]
+    missing = [pipeline for pipeline in users if word not in pipeline.existing]
+    if there and missing:
+        wants = next(one for one in asked if one.pipeline == missing[0].name)
+        raise InfraProblem(
+            f"{there[0].asked('platform.existing')} says that {name} is there, {wants} does not: add {word} to "
+            f"platform.existing of {missing[0].name}, or take it out of {there[0].name}'s"
+        )
+    return Named(name, tuple(asked), bool(there), tuple(users))

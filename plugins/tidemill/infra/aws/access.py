@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from tidemill.infra.aws import airflow_access, job_access
-from tidemill.infra.aws.base import GROUPS, Aws
+from tidemill.infra.aws.base import Aws, groups_of, images_of
 from tidemill.infra.aws.policy import Statement, document, merged
 from tidemill.infra.aws.using import Using, bucket_of, image_of, role_of
 from tidemill.infra.hcl import Raw, Value, identifier
@@ -24,6 +24,8 @@ _STEPS: Final[dict[str, _Maker]] = {
     "train": airflow_access.train,
     "wait": airflow_access.wait,
     "track": airflow_access.track,
+    "process": airflow_access.process,
+    "versions": airflow_access.versions,
     "monitor": airflow_access.monitor,
 }
 _JOBS: Final[dict[str, _Maker]] = {
@@ -47,7 +49,8 @@ def grant(aws: Aws) -> None:
 def _using(aws: Aws, pipeline: Pipeline) -> Using:
     platform, train = pipeline.platform, pipeline.spec.train
     bucket, path = bucket_of(platform.bucket or "")
-    spot, image, network = train.resources.spot, image_of(train.image), platform.network
+    spot, network = train.resources.spot, platform.network
+    images = [image for _, address in images_of(pipeline) if (image := image_of(address))]
     kept, below = bucket_of(spot.checkpoint) if spot is not None else ("", "")
     base = f"arn:{aws.partition}"
     own = role_of(platform.role) or aws.role
@@ -60,11 +63,13 @@ def _using(aws: Aws, pipeline: Pipeline) -> Using:
         work="/".join(filter(None, (aws.bucket_arns[bucket], path, "tidemill"))),
         role=aws.role_arn(own),
         experiment=experiment_of(pipeline.name).lower(),
-        log_group=GROUPS[pipeline.service],
+        log_groups=groups_of(pipeline),
         checkpoints="/".join(filter(None, (aws.bucket_arns[kept], below))) if kept else "",
         checkpoint_bucket=aws.bucket_arns[kept] if kept else "",
         queues=tuple(_queue_arn(aws, queue, base) for queue in queues),
-        repository=f"{base}:ecr:{image.region}:{image.account}:repository/{image.name}" if image else "",
+        repositories=tuple(sorted({f"{base}:ecr:{i.region}:{i.account}:repository/{i.name}" for i in images})),
+        processes="process" in pipeline.tasks,
+        keeps_for="versions" in pipeline.tasks and pipeline.spec.data.keep is not None,
         key=f"${{{key}}}" if key else "",
         encrypts_disks=bool(platform.encryption_key),
         subnets=tuple(network.subnets) if network else (),

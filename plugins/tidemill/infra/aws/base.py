@@ -10,8 +10,29 @@ from tidemill.infra.hcl import identifier
 from tidemill.infra.needs import Asked, Needs, Pipeline
 from tidemill.infra.root import Root
 
-GROUPS: Final = {"sagemaker": "/aws/sagemaker/TrainingJobs", "batch": "/aws/batch/job"}
-"""The log groups that the services write to: they prescribe them."""
+GROUPS: Final = {
+    "sagemaker": "/aws/sagemaker/TrainingJobs",
+    "processing": "/aws/sagemaker/ProcessingJobs",
+    "batch": "/aws/batch/job",
+}
+"""The log groups that the services write to: they prescribe them. SageMaker's are also its namespaces of metrics."""
+
+
+def groups_of(pipeline: Pipeline) -> tuple[str, ...]:
+    """The log groups of a pipeline's jobs."""
+    found = [GROUPS[pipeline.service]]
+    if "process" in pipeline.tasks:
+        found.append(GROUPS["processing"])
+    return tuple(found)
+
+
+def images_of(pipeline: Pipeline) -> tuple[tuple[str, str], ...]:
+    """The images of a pipeline's jobs: the spec's key of each, and its address."""
+    processing = pipeline.platform.processing
+    found = [("train.image", pipeline.spec.train.image)]
+    if "process" in pipeline.tasks and processing is not None:
+        found.append(("platform.processing.image", processing.image))
+    return tuple((key, image) for key, image in found if image)
 
 
 @dataclass
@@ -19,8 +40,8 @@ class Aws:
     """The needs and the root.
 
     ``named_keys``: encryption key as a spec names it → the expression for its ARN; ``created_key``: that of the key
-    that the root creates, empty if none; ``bucket_arns``: bucket → its ARN; ``role_arns``: role as a spec names it → the
-    expression for its ARN, where the root creates it.
+    that the root creates, empty if none; ``bucket_arns``: bucket → its ARN; ``role_arns``: role as a spec names it →
+    the expression for its ARN, where the root creates it.
     """
 
     needs: Needs

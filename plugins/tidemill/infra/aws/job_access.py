@@ -29,11 +29,10 @@ def files(using: Using) -> Iterator[Statement]:
 
 def image(using: Using) -> Iterator[Statement]:
     """SageMaker pulls the image as the job's role. On AWS Batch the machines' does."""
-    repository = using.repository
-    if using.service != "sagemaker" or not repository:
+    if using.service != "sagemaker" or not using.repositories:
         return
     pull = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
-    yield Statement("Pull", pull, (repository,))
+    yield Statement("Pull", pull, using.repositories)
     yield Statement(
         "Login",
         ("ecr:GetAuthorizationToken",),
@@ -46,15 +45,15 @@ def logs(using: Using) -> Iterator[Statement]:
     """SageMaker writes the job's log and its machine's numbers as the job's role. On AWS Batch the machines' does."""
     if using.service != "sagemaker":
         return
-    group = f"{using.arn('logs')}:log-group:{using.log_group}"
-    # The group itself is made by this root, with its retention.
+    groups = tuple(f"{using.arn('logs')}:log-group:{group}:*" for group in using.log_groups)
+    # The groups themselves are made by this root, with their retention.
     write = ("logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")
-    yield Statement("Log", write, (f"{group}:*",))
+    yield Statement("Log", write, groups)
     yield Statement(
         "Numbers",
         ("cloudwatch:PutMetricData",),
         ("*",),
-        (Condition("StringEquals", "cloudwatch:namespace", ("/aws/sagemaker/TrainingJobs",)),),
+        (Condition("StringEquals", "cloudwatch:namespace", using.log_groups),),
         "AWS knows no resource for metrics: it is allowed on all or none. The condition is for the namespace.",
     )
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tidemill.infra.aws.base import GROUPS, Aws
+from tidemill.infra.aws.base import GROUPS, Aws, groups_of, images_of
 from tidemill.infra.aws.using import bucket_of, image_of, role_of
 from tidemill.infra.hcl import Attribute, Block, Raw, Value
-from tidemill.infra.needs import Asked, Pipeline
+from tidemill.infra.needs import Named, Pipeline
 from tidemill.infra.root import Made, comment
 
 
@@ -21,7 +21,9 @@ def keys(aws: Aws) -> None:
         aws.named_keys[key.name] = f"data.aws_kms_key.{label}.arn"
         aws.root.used.append(Made("encryption key", key.name, key.asked))
     without = [p for p in aws.needs.pipelines if not p.platform.encryption_key]
-    needed = [p for p in without if {"bucket", "logs"} - p.existing or ("image" not in p.existing and repository(p))]
+    needed = [
+        p for p in without if {"bucket", "logs"} - p.existing or ("image" not in p.existing and own_repositories(p))
+    ]
     if not needed:
         return
     asked = tuple(p.asked("platform.bucket") for p in needed)
@@ -42,64 +44,69 @@ def keys(aws: Aws) -> None:
 
 def buckets(aws: Aws) -> None:
     """Every bucket that anything is kept in, with how long."""
-    expire: dict[str, dict[str, Value]] = {}
-    asked: dict[str, list[Asked]] = {}
-    users: dict[str, list[Pipeline]] = {}
-    for pipeline in aws.needs.pipelines:
-        for key, address, below, days in _places(aws, pipeline):
-            bucket, path = bucket_of(address)
-            prefix = "/".join(filter(None, (path, below))) + "/"
-            expire.setdefault(bucket, {})[prefix.lstrip("/")] = days
-            asked.setdefault(bucket, []).append(pipeline.asked(key))
-            users.setdefault(bucket, []).append(pipeline)
-    for name in sorted(expire):
-        _bucket(aws, name, expire[name], tuple(asked[name]), users[name])
-    if any("bucket" not in p.existing for p in aws.needs.pipelines):
-        aws.root.variable("work_days", "number", "Days for which code, data and outputs of jobs are kept.", 180)
-        aws.root.variable("checkpoint_days", "number", "Days for which checkpoints are kept.", 30)
-        aws.root.variable("noncurrent_days", "number", "Days for which a replaced version is kept.", 30)
+    for bucket in aws.needs.among("bucket", lambda p: [(key, bucket_of(uri)[0]) for key, uri in _addresses(p)]):
+        label = aws.root.label("bucket", bucket.name, bucket.asked)
+        variable = aws.root.variable(label, "string", "A bucket's name.", bucket.name, bucket.asked)
+        aws.bucket_arns[bucket.name] = f"arn:{aws.partition}:s3:::${{{variable}}}"
+        made = Made("bucket", bucket.name, bucket.asked)
+        if bucket.existing:
+            aws.root.used.append(made)
+            continue
+        inputs: dict[str, Value] = {
+            "name": variable,
+            "kms_key_arn": Raw(aws.key(bucket.users[0])),
+            "days": _days(aws, bucket),
+            # Its lifecycle has rules of Tidemill's own, for data versions (`data.keep`): Terraform would remove them.
+            "owns_lifecycle": not any(_ends_versions(pipeline) for pipeline in bucket.users),
+        }
+        aws.root.module("bucket", label, inputs, made)
 
 
-def _places(aws: Aws, pipeline: Pipeline) -> Iterator[tuple[str, str, str, Raw]]:
-    """Where a pipeline keeps what: the spec's key, an address, the folder below it, and how long."""
+def _addresses(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
+    """Where a pipeline keeps anything: the spec's key, and the address."""
     if pipeline.platform.bucket:
-        yield "platform.bucket", pipeline.platform.bucket, "tidemill", Raw("var.work_days")
+        yield "platform.bucket", pipeline.platform.bucket
     spot = pipeline.spec.train.resources.spot
     if spot is not None:
-        yield "train.resources.spot.checkpoint", spot.checkpoint, "", Raw("var.checkpoint_days")
+        yield "train.resources.spot.checkpoint", spot.checkpoint
 
 
-def _bucket(aws: Aws, name: str, expire: dict[str, Value], asked: tuple[Asked, ...], users: list[Pipeline]) -> None:
-    label = aws.root.label("bucket", name, asked)
-    variable = aws.root.variable(label, "string", "A bucket's name.", name, asked)
-    aws.bucket_arns[name] = f"arn:{aws.partition}:s3:::${{{variable}}}"
-    # Of pipelines that disagree about it, `needs.named` complains.
-    (found,) = (one for one in aws.needs.named("platform.bucket", lambda p: name if p in users else None))
-    made = Made("bucket", name, asked)
-    if found.existing:
-        aws.root.used.append(made)
-        return
-    aws.root.module(
-        "bucket",
-        label,
-        {
-            "name": variable,
-            "kms_key_arn": Raw(aws.key(users[0])),
-            "noncurrent_days": Raw("var.noncurrent_days"),
-            "expire_days": dict(sorted(expire.items())),
-        },
-        made,
-    )
+def _days(aws: Aws, bucket: Named) -> dict[str, Value]:
+    """Prefix → how long what lies below it is kept. Data versions are not ended by age: they lie between the files of
+    jobs, so a folder that has any keeps everything."""
+    found: dict[str, Value] = {}
+    kept: set[str] = set()
+    for pipeline in bucket.users:
+        for key, uri in _addresses(pipeline):
+            name, path = bucket_of(uri)
+            if name != bucket.name:
+                continue
+            if key == "platform.bucket":
+                prefix = "/".join(filter(None, (path, "tidemill"))) + "/"
+                told, days = "Days for which code, data and outputs of jobs are kept.", ("work_days", 180)
+            else:
+                prefix = f"{path}/" if path else ""
+                told, days = "Days for which checkpoints are kept.", ("checkpoint_days", 30)
+            if not prefix:  # checkpoints in the bucket itself, between everything else
+                continue
+            found[prefix] = aws.root.variable(days[0], "number", told, days[1])
+            if "versions" in pipeline.tasks and key == "platform.bucket":
+                kept.add(prefix)
+    return {prefix: found[prefix] for prefix in sorted(found) if not any(one.startswith(prefix) for one in kept)}
+
+
+def _ends_versions(pipeline: Pipeline) -> bool:
+    return "versions" in pipeline.tasks and pipeline.spec.data.keep is not None
 
 
 def logs(aws: Aws) -> None:
     """The log groups of the services that train."""
-    for group in aws.needs.named("train.service", lambda p: GROUPS[p.service], "logs"):
+    for group in aws.needs.among("logs", lambda p: [("train.service", name) for name in groups_of(p)]):
         made = Made("log group", group.name, group.asked)
         if group.existing:
             aws.root.used.append(made)
             continue
-        service = group.users[0].service
+        service = next(service for service, name in GROUPS.items() if name == group.name)
         days = aws.root.variable("log_days", "number", "Days for which logs are kept.", 365)
         key = aws.named_keys.get(group.users[0].platform.encryption_key or "", aws.created_key)
         inputs = {"name": group.name, "retention_days": days, "kms_key_arn": Raw(key)}
@@ -108,7 +115,7 @@ def logs(aws: Aws) -> None:
 
 def repositories(aws: Aws) -> None:
     """Repositories of the account's own ECR; what lies elsewhere is somebody else's."""
-    for found in aws.needs.named("train.image", repository):
+    for found in aws.needs.among("image", own_repositories):
         made = Made("image repository", found.name, found.asked)
         if found.existing:
             aws.root.used.append(made)
@@ -121,8 +128,9 @@ def repositories(aws: Aws) -> None:
                          "What images are pushed to.")  # fmt: skip
 
 
-def repository(pipeline: Pipeline) -> str | None:
-    """The repository of a pipeline's image, if it is one of the account's own ECR."""
-    image, role = image_of(pipeline.spec.train.image), role_of(pipeline.platform.role)
-    own = image and role and (image.account, image.region) == (role.account, pipeline.platform.region)
-    return image.name if image and own else None
+def own_repositories(pipeline: Pipeline) -> list[tuple[str, str]]:
+    """The repositories of a pipeline's images that are of the account's own ECR, each with the spec's key."""
+    role = role_of(pipeline.platform.role)
+    found = [(key, image_of(address)) for key, address in images_of(pipeline)]
+    own = (role.account if role else "", pipeline.platform.region)
+    return [(key, image.name) for key, image in found if image and (image.account, image.region) == own]

@@ -57,6 +57,7 @@ def bucket_of(address: str) -> tuple[str, str]:
 class Using:
     """What the policies of one pipeline are made of. Every text may hold expressions of Terraform.
 
+    ``processes``: other steps run as jobs, too; ``keeps_for``: data versions end by a rule of the bucket's lifecycle.
     ``bucket``, ``work``, ``checkpoints`` are ARNs: of the bucket, of the folder in it that jobs use, of the folder of
     checkpoints; ``key`` is the ARN of the key that encrypts what is stored.
     """
@@ -67,15 +68,17 @@ class Using:
     work: str
     role: str
     experiment: str
-    log_group: str
+    log_groups: tuple[str, ...]
     checkpoints: str = ""
     checkpoint_bucket: str = ""
     queues: tuple[str, ...] = ()
-    repository: str = ""
+    repositories: tuple[str, ...] = ()
     key: str = ""
     encrypts_disks: bool = False
     subnets: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
+    processes: bool = False
+    keeps_for: bool = False
 
     @property
     def buckets(self) -> tuple[str, ...]:

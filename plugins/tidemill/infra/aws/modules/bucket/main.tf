@@ -16,14 +16,14 @@ variable "kms_key_arn" {
   description = "The key that encrypts what is stored."
 }
 
-variable "expire_days" {
+variable "days" {
   type        = map(number)
-  description = "Prefix to days after which what lies below it is removed, by class of data."
+  description = "Prefix to days after which what lies below it is removed, by class of data; its versions as long after."
 }
 
-variable "noncurrent_days" {
-  type        = number
-  description = "Days for which a replaced or deleted version is kept."
+variable "owns_lifecycle" {
+  type        = bool
+  description = "Whether the bucket's lifecycle has these rules alone."
 }
 
 resource "aws_s3_bucket" "this" {
@@ -75,20 +75,17 @@ resource "aws_s3_bucket_ownership_controls" "this" {
 }
 
 resource "aws_s3_bucket_lifecycle_configuration" "this" {
+  count  = var.owns_lifecycle ? 1 : 0
   bucket = aws_s3_bucket.this.id
 
   # Rules about versions are refused until the bucket keeps them.
   depends_on = [aws_s3_bucket_versioning.this]
 
   rule {
-    id     = "versions"
+    id     = "uploads"
     status = "Enabled"
 
     filter {}
-
-    noncurrent_version_expiration {
-      noncurrent_days = var.noncurrent_days
-    }
 
     abort_incomplete_multipart_upload {
       days_after_initiation = 7
@@ -96,7 +93,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
   }
 
   dynamic "rule" {
-    for_each = var.expire_days
+    for_each = var.days
 
     content {
       id     = "expire ${rule.key}"
@@ -108,6 +105,10 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
 
       expiration {
         days = rule.value
+      }
+
+      noncurrent_version_expiration {
+        noncurrent_days = rule.value
       }
     }
   }
