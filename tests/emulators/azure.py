@@ -1,9 +1,9 @@
 """Azure on loopback: Azure ML's management API and run history, its MLflow, Blob Storage, Application Insights.
 
 Names of operations, for faults: ``Jobs_CreateOrUpdate``, ``Jobs_Get``, ``Jobs_List``, ``Jobs_Cancel``,
-``Workspaces_Get``, ``EnvironmentVersions_CreateOrUpdate``, ``ComponentVersions_Get`` (as the specification of the
-management API has them), ``BatchGetRunData``, ``GetDetails``, ``PipelineSubmit``, ``Mlflow``, ``Track``, and the blob
-API's (``PutBlob``, ``GetBlob``, ``ListBlobs`` …).
+``Workspaces_Get``, ``EnvironmentVersions_CreateOrUpdate``, ``ComponentVersions_Get``, ``ManagementPolicies_Get``
+(as the specifications of the management API have them), ``BatchGetRunData``, ``GetDetails``, ``PipelineSubmit``,
+``Mlflow``, ``Track``, and the blob API's (``PutBlob``, ``GetBlob``, ``ListBlobs`` …).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 from werkzeug.wrappers import Request, Response
 
 from tests.emulators import Emulation
+from tests.emulators.azure_accounts import Accounts
 from tests.emulators.azure_blob import BlobService, installed, refusal
 from tests.emulators.azure_jobs import ENDED, Refused, Run, Runner, check_command, create
 from tests.emulators.azure_names import INSTRUMENTATION_KEY, SCOPE, TOKEN, connection, name_of
@@ -40,6 +41,7 @@ class Azure(Emulator):
         assert found is not None
         self.container, self.account = found[1], found[2]
         self.blobs = BlobService(folder, self.account)
+        self.accounts = Accounts(str(platform.get("subscription")), self.account)
         self.runs: dict[str, Run] = {}
         self.environments: dict[str, dict[str, Any]] = {}
         self.components: dict[str, dict[str, Any]] = {}
@@ -126,6 +128,8 @@ class Azure(Emulator):
             return _json(dict.fromkeys(("api", "history", "experimentation", "mlflow"), self.url))
         try:
             self._signed(request)
+            if operation.startswith(("StorageAccounts_", "ManagementPolicies_")):
+                return self.accounts.perform(operation, request)
             return self._perform(operation, request)
         except Refused as e:
             return _error(e.status, e.code, e.message)

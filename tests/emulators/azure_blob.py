@@ -1,7 +1,10 @@
 """Blob Storage: Azurite, Microsoft's own stand-in, behind this emulator's faults.
 
 Azurite knows shared keys and signatures (SAS) and checks them; it takes no tokens over plain HTTP. It keeps no
-versions of blobs, so their ids are kept here, as of an account with versioning; their contents are not.
+versions of blobs, so those are kept here, as of an account with versioning ("Blob versioning" in its documentation):
+each write makes one, whose id is the instant; a read by ``versionid`` gives it, also when the blob is deleted; a
+deletion by ``versionid`` ends it, unless it is the newest one of a blob that is there. A container whose name begins
+with ``plain`` stands for one of an account that keeps none.
 """
 
 from __future__ import annotations
@@ -10,11 +13,14 @@ import base64
 import hashlib
 import http.client
 import os
+import re
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +33,8 @@ _HOME = Path(__file__).parent / "azurite"
 _HOP = {"connection", "keep-alive", "transfer-encoding", "host", "content-length"}
 _OWN = {"connection", "keep-alive", "transfer-encoding", "server", "date"}
 _UP_SECONDS = 40.0
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{7}Z")
+_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
 def installed() -> bool:
@@ -40,6 +48,38 @@ def _program() -> list[str] | None:
     return [node, str(script)] if node and script.is_file() else None
 
 
+@dataclass(frozen=True)
+class _Version:
+    """What one write left."""
+
+    content: bytes
+    metadata: dict[str, str]
+
+    def answer(self, request: Request, version: str) -> Response:
+        """To a read of it, whole or a range."""
+        whole, asked = self.content, request.headers.get("x-ms-range") or request.headers.get("Range", "")
+        found = _RANGE.fullmatch(asked)
+        headers = {
+            "x-ms-version-id": version,
+            "x-ms-blob-type": "BlockBlob",
+            "ETag": f'"{hashlib.md5(whole, usedforsecurity=False).hexdigest()}"',
+            "Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT",
+            "Content-Type": "application/octet-stream",
+            **{f"x-ms-meta-{name}": value for name, value in self.metadata.items()},
+        }
+        if request.method == "HEAD":
+            response = Response(status=200, headers={**headers, "Content-Length": str(len(whole))})
+            response.automatically_set_content_length = False
+            return response
+        if found is None or not whole:
+            if found is not None:
+                return _error(416, "InvalidRange", "The range specified is invalid for the resource's current size.")
+            return Response(whole, 200, headers)
+        first, last = int(found[1]), min(int(found[2] or len(whole)), len(whole) - 1)
+        headers["Content-Range"] = f"bytes {first}-{last}/{len(whole)}"
+        return Response(whole[first : last + 1], 206, headers)
+
+
 class BlobService:
     """An Azurite process with one account."""
 
@@ -51,8 +91,9 @@ class BlobService:
         # Of the account's name, so that whoever knows that can sign: it guards nothing.
         self.key = base64.b64encode(hashlib.sha512(account.encode()).digest()).decode()
         self.port = _free_port()
-        self.versions: dict[str, list[str]] = {}
-        """A blob's path → its versions' ids, the oldest first."""
+        self.versions: dict[str, dict[str, _Version]] = {}
+        """A blob's path → its versions by id, the oldest first."""
+        self._lock = threading.Lock()
         with open(folder / "azurite.log", "wb") as log:
             self.process = subprocess.Popen(
                 [
@@ -78,18 +119,52 @@ class BlobService:
                 time.sleep(0.05)
 
     def answer(self, request: Request) -> Response:
-        """Answer a call as an account does that keeps versions ("Blob versioning": a write makes one, its id is an
-        instant)."""
-        response = self.forward(request)
+        """Answer a call as an account does that keeps versions."""
         path = unquote(request.path).removeprefix(f"/{self.account}/")
+        if path.startswith("plain"):
+            return self.forward(request)
         what = operation(request.method, request.args)
-        if what in ("PutBlob", "PutBlockList") and response.status_code == 201:
-            made = self.versions.setdefault(path, [])
-            made.append(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0Z"))
-            response.headers["x-ms-version-id"] = made[-1]
+        if "versionid" in request.args:
+            return self._of_version(path, request)
+        # One after the other: the content that is read back is that of this write.
+        with self._lock:
+            response = self.forward(request)
+            if what in ("PutBlob", "PutBlockList") and response.status_code == 201:
+                response.headers["x-ms-version-id"] = self._keep(path)
+        if what in ("GetBlob", "GetBlobProperties") and response.status_code < 300 and self.versions.get(path):
+            response.headers["x-ms-version-id"] = [*self.versions[path]][-1]
+            response.headers["x-ms-is-current-version"] = "true"
         if what == "ListBlobs" and "versions" in request.args.get("include", "") and response.status_code == 200:
             response.set_data(self._with_versions(path.strip("/"), response.get_data()))
         return response
+
+    def _keep(self, path: str) -> str:
+        container, _, name = path.partition("/")
+        held = self.client().get_blob_client(container, name).download_blob()
+        made = self.versions.setdefault(path, {})
+        at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0Z")
+        made[at] = _Version(held.readall(), dict(held.properties.metadata or {}))
+        return at
+
+    def _of_version(self, path: str, request: Request) -> Response:
+        version = request.args["versionid"]
+        if request.method != "DELETE":
+            told = self.forward(request)  # the signature is checked, whatever the call is about
+            if told.status_code == 403:
+                return told
+        if not _INSTANT.fullmatch(version):
+            return _error(400, "InvalidQueryParameterValue", "Value for one of the query parameters is invalid.")
+        held = self.versions.get(path, {})
+        if version not in held:
+            return _error(404, "BlobNotFound", "The specified blob does not exist.")
+        if request.method == "DELETE":
+            container, _, name = path.partition("/")
+            if version == [*held][-1] and self.client().get_blob_client(container, name).exists():
+                words = "This operation is not allowed on the root blob."
+                return _error(403, "OperationNotAllowedOnRootBlob", words)
+            del held[version]
+            return Response(status=202)
+        return held[version].answer(request, version)
 
     def _with_versions(self, container: str, page: bytes) -> bytes:
         """A page of a listing, in which a blob is named once for each version."""
@@ -97,7 +172,7 @@ class BlobService:
         listed = root.find("Blobs")
         assert listed is not None
         for blob in list(listed):
-            ids = self.versions.get(f"{container}/{blob.findtext('Name')}", [])
+            ids = [*self.versions.get(f"{container}/{blob.findtext('Name')}", {})]
             listed.remove(blob)
             for version in ids:
                 copy = ElementTree.fromstring(ElementTree.tostring(blob))
@@ -196,6 +271,10 @@ def refusal(kind: str) -> Response:
         "AuthorizationPermissionMismatch": "This request is not authorized to perform this operation using this "
         "permission.",
     }[code]
+    return _error(status, code, words)
+
+
+def _error(status: int, code: str, words: str) -> Response:
     body = f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{words}</Message></Error>'
     return Response(body, status, {"x-ms-error-code": code}, content_type="application/xml")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from werkzeug.wrappers import Request
 
-from tests.emulators import connection_variable
+from tests.emulators import azure_accounts, connection_variable
 from tests.emulators.azure_blob import operation
 
 TOKEN = "emulated-token"
@@ -45,6 +45,9 @@ def name_of(request: Request, account: str) -> str:
         return "Mlflow"
     if "/PipelineRuns/PipelineSubmit/" in path:
         return "PipelineSubmit"
+    of_account = azure_accounts.name_of(request.method, path)
+    if of_account:
+        return of_account
     for end, name in _ENDS.items():
         if path.endswith(end):
             return name

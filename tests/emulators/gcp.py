@@ -86,7 +86,7 @@ class GoogleCloud(Emulator):
                 401, "UNAUTHENTICATED", "Request had invalid authentication credentials. Expected OAuth 2 access token."
             )
         if request.path.startswith(PATHS):
-            return self.storage.forward(request)
+            return self.storage.answer(request)
         _, name = _route(request)
         try:
             return self._do(operation, name, request)

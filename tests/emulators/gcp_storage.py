@@ -14,6 +14,9 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from werkzeug.wrappers import Request, Response
 
+from tests.emulators.gcp_generations import Generations
+from tests.emulators.gcp_lifecycle import Lifecycles
+
 PATHS = ("/storage/v1", "/upload/storage/v1", "/download/storage/v1", "/upload/resumable", "/b/", "/batch/storage")
 _UP_SECONDS = 10.0
 _HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
@@ -28,6 +31,8 @@ class CloudStorage:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
         self._host = urlsplit(url).netloc
+        self._lifecycles = Lifecycles()
+        self._generations = Generations(self.call)
         with open(folder / "fake-gcs-server.log", "ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -75,6 +80,13 @@ class CloudStorage:
             return answer.status, answer.read()
         finally:
             connection.close()
+
+    def answer(self, request: Request) -> Response:
+        """Answer a call."""
+        own = self._lifecycles.changed(request) or self._generations.answer(request)
+        if own is not None:
+            return own
+        return self._lifecycles.completed(request, self._generations.completed(request, self.forward(request)))
 
     def forward(self, request: Request) -> Response:
         """Pass a call on, and its answer back."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import tempfile
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.emulators import Emulation
+from tests.emulators import Emulation, start
 from tests.emulators.azure_blob import installed
 from tests.platforms import clouds
 from tidemill.airflow.connections import AirflowConnections
@@ -23,6 +27,14 @@ PLATFORM: dict[str, Any] = {
     "bucket": "abfss://models@acmeml.dfs.core.windows.net/base",
 }
 needs_azurite = pytest.mark.skipif(not installed(), reason="Azurite is not installed (scripts/setup-azurite.sh)")
+
+
+@cache
+def running() -> Emulation:
+    """One emulator for the tests of the stores, which takes seconds to start; it ends with this process."""
+    made = start("azure", Path(tempfile.mkdtemp(prefix="tidemill-azure-")), PLATFORM)
+    atexit.register(made.stop)
+    return made
 
 
 def platform(**changes: Any) -> Platform:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.emulators import Emulation, start
+from tests.emulators import Emulation
 from tests.platforms import clouds
-from tests.platforms.azure import PLATFORM, connected, needs_azurite, platform
+from tests.platforms.azure import connected, needs_azurite, platform, running
 from tidemill.platforms.azure import account
 from tidemill.platforms.azure.jobs import open_jobs
 from tidemill.platforms.azure.metrics import ApplicationInsights, open_metrics
@@ -24,9 +24,8 @@ BASE = "abfss://models@acmeml.dfs.core.windows.net/base"
 
 
 @pytest.fixture(scope="module")
-def emulation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulation]:
-    with start("azure", tmp_path_factory.mktemp("azure"), PLATFORM) as running:
-        yield running
+def emulation() -> Emulation:
+    return running()
 
 
 @pytest.fixture

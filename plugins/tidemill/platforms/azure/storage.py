@@ -105,9 +105,7 @@ class Blobs:
         with self._translated(uri):
             try:
                 return self._blob(uri).get_blob_properties(version_id=version)
-            except ResourceNotFoundError as error:
-                if str(getattr(error, "error_code", "")) == "ContainerNotFound":
-                    raise
+            except ResourceNotFoundError:
                 return None
 
     def get(self, uri: str, file: Path, version: str | None = None) -> None:

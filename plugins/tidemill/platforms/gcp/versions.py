@@ -56,7 +56,7 @@ class CloudVersions:
         with self._storage.told(uri, "look at", "storage.objects.get"):
             try:
                 return bool(self._storage.look(uri, _generation(version)).size == size)
-            except NotFound:
+            except (NotFound, VersionGone):
                 return False
 
     def newest(self, uri: str) -> str:
@@ -78,7 +78,7 @@ class CloudVersions:
         prefix = f"{split(uri)[1].rstrip('/')}/"
         for _ in range(_RACES):
             bucket = self._storage.bucket(uri)
-            rules = [dict(rule) for rule in bucket.lifecycle_rules]
+            rules = _rules(uri, bucket)
             others = [rule for rule in rules if rule.get("condition", {}).get("matchesPrefix") != [prefix]]
             wanted = others if days is None else [*others, _rule(prefix, days)]
             if sorted(map(repr, rules)) == sorted(map(repr, wanted)):
@@ -108,6 +108,27 @@ def _generation(version: str) -> int:
     if not version.isdigit():
         raise VersionGone(f"{version!r} is no generation of Cloud Storage")
     return int(version)
+
+
+def _rules(uri: str, bucket: Any) -> list[dict[str, Any]]:
+    """The bucket's rules. Its library leaves out, with a warning, those of a kind that it does not know: written back
+    without them they would be lost.
+
+    Raises:
+        PlatformError: there are such.
+    """
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        try:
+            return [dict(rule) for rule in bucket.lifecycle_rules]
+        except UserWarning as unknown:
+            raise PlatformError(
+                f"change the lifecycle of {uri}: the bucket has a rule that this version of google-cloud-storage does "
+                f"not know, and would lose it: {unknown}",
+                fault="user",
+            ) from None
 
 
 def _rule(prefix: str, days: int) -> dict[str, Any]:
