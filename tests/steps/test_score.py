@@ -21,7 +21,7 @@ import pytest
 from tests.steps.watched import MODEL, copied, day, rows, template
 from tidemill.project import Project
 from tidemill.records import AsOf, Scoring
-from tidemill.steps import score
+from tidemill.steps import computing, predicting, score
 from tidemill.steps.context import StepContext, StepError, StepSkipped
 from tidemill.steps.ledger_io import read
 from tidemill.steps.predictions import Header, Log
@@ -156,15 +156,14 @@ class TestRows:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, predict: Callable[[pd.DataFrame], Any], classes: Any = None) -> None:
-    """Let MLflow hand out a model of the test's own."""
-    from tidemill.tools.mlflow import Mlflow
+    """Let the model that is loaded be one of the test's own."""
 
     class Model:
         pass
 
     model = Model()
     model.predict = predict  # type: ignore[attr-defined]
-    monkeypatch.setattr(Mlflow, "load", lambda self, name, version: Predictor(model, name="m", classes=classes))
+    monkeypatch.setattr(computing, "model_of", lambda *a, **named: Predictor(model, name="m", classes=classes))
 
 
 class TestChampion:
@@ -221,7 +220,7 @@ class TestAgain:
         before = {f: f.stat().st_mtime_ns for f in folder_of(project).iterdir()}
         from tidemill.tools.mlflow import Mlflow
 
-        monkeypatch.setattr(Mlflow, "load", lambda *a: pytest.fail("the model was loaded"))
+        monkeypatch.setattr(Mlflow, "fetch_version", lambda *a: pytest.fail("the model was fetched"))
         ctx = context(None, {"1": day(3)})
         assert score.run(ctx) == first
         assert {f: f.stat().st_mtime_ns for f in folder_of(project).iterdir()} == before
@@ -262,17 +261,17 @@ class TestAgain:
         self, context: Context, project: Project, monkeypatch: pytest.MonkeyPatch, change: str
     ) -> None:
         ctx = context(rows(day(4), 30), {"1": day(3)}, rows=100)
-        original = score._write
+        original = predicting.write
 
         def twice(table: Any, file: Path) -> None:
             if file.name == "part-00002.parquet":
                 raise OSError(5, "Input/output error")
             original(table, file)
 
-        monkeypatch.setattr(score, "_write", twice)
+        monkeypatch.setattr(predicting, "write", twice)
         with pytest.raises(StepError, match="What is done is kept"):
             score.run(ctx)
-        monkeypatch.setattr(score, "_write", original)
+        monkeypatch.setattr(predicting, "write", original)
         changed = rows(day(4), 30, seed=9) if change == "rows" else None
         made = score.run(context(changed, {"2": day(4)} if change == "champion" else {}, rows=100))
         found = log_of(project)
@@ -287,7 +286,7 @@ def killed_at(ctx: StepContext, batch: int, tmp_path: Path) -> None:
     import cloudpickle
 
     def run() -> None:
-        original, count = score._write, 0
+        original, count = predicting.write, 0
 
         def write(table: Any, file: Path) -> None:
             nonlocal count
@@ -296,7 +295,7 @@ def killed_at(ctx: StepContext, batch: int, tmp_path: Path) -> None:
             original(table, file)
             count += 1
 
-        score._write = write  # type: ignore[assignment]
+        predicting.write = write  # type: ignore[assignment]
         score.run(ctx)
 
     job = tmp_path / "job.pkl"
@@ -342,14 +341,14 @@ class TestRefused:
         self, context: Context, project: Project, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         ctx = context(rows(day(4), 30), {"1": day(3)}, rows=100)
-        original = score._Rows.digests
+        original = predicting.Rows.digests
 
         def then_changed(self: Any) -> Any:
             found = original(self)
             rows(day(4), 30, seed=5).write_parquet(project.path("include/rows.parquet"))
             return found
 
-        monkeypatch.setattr(score._Rows, "digests", then_changed)
+        monkeypatch.setattr(predicting.Rows, "digests", then_changed)
         with pytest.raises(StepError, match="changed while it was read") as caught:
             score.run(ctx)
         assert caught.value.retry
@@ -359,7 +358,7 @@ class TestRefused:
         self, context: Context, project: Project, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         ctx = context(rows(day(4), 10), {"1": day(3)}, rows=100)
-        original = score._Rows.digests
+        original = predicting.Rows.digests
 
         def then_changed(self: Any) -> Any:
             found = original(self)
@@ -367,7 +366,7 @@ class TestRefused:
             longer.write_parquet(project.path("include/rows.parquet"))
             return found
 
-        monkeypatch.setattr(score._Rows, "digests", then_changed)
+        monkeypatch.setattr(predicting.Rows, "digests", then_changed)
         with pytest.raises(StepError, match="changed while it was read"):
             score.run(ctx)
 
@@ -379,7 +378,7 @@ class TestRefused:
         def full(table: Any, file: Path) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(score, "_write", full)
+        monkeypatch.setattr(predicting, "write", full)
         with pytest.raises(StepError, match="the disk is full") as caught:
             score.run(context(rows(day(4), 30), {"1": day(3)}))
         assert caught.value.retry

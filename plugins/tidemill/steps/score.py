@@ -1,38 +1,34 @@
-"""The champion over the rows of a window, kept as a log of predictions.
-
-The rows are read twice: once for their hash, which every prediction carries as its data version, and once to be
-scored, batch by batch; a batch that is not what was hashed shows that the source changed meanwhile. Only a few batches
-are in memory at a time. A batch that is done is a file that a retry keeps.
-"""
+"""The champion over the rows of a window, kept as a log of predictions (predicting.py makes its files)."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+import tempfile
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tidemill.ledger.views import PROMOTION, ROLLBACK, SCORING, champion
 from tidemill.records import Scoring
-from tidemill.spec.monitoring import PREDICTED, Score
+from tidemill.spec.monitoring import Score
 from tidemill.spec.units import format_instant
+from tidemill.steps import processing, remote
+from tidemill.steps.computing import Computation, Computed
 from tidemill.steps.context import StepContext, StepError, StepSkipped
 from tidemill.steps.ledger_io import record
+from tidemill.steps.predicting import Digests, Rows, compute, name_of
 from tidemill.steps.predictions import Header, Log, probability, roomy, written
-from tidemill.steps.scoring import in_order
 from tidemill.steps.window import window_of
 
-if TYPE_CHECKING:
-    import polars as pl
+__all__ = ["compute", "run"]
 
-    from tidemill.tools.predictor import Label, Predictor
-
-_COMPRESSION = "zstd"
+_STEP = "score"
 _FORMAT = 1
 """The form of the log: another one makes other files."""
 
@@ -43,6 +39,7 @@ def run(ctx: StepContext) -> Scoring:
     What the log holds already, of the same version for the same rows, is not made again.
 
     Raises:
+        StepWaits: a job scores them; call this again when that has ended.
         StepSkipped: no champion is in force.
         StepError: the window is empty; the source cannot be read, lacks a column, or changes meanwhile (``retry``);
             the model cannot be loaded or fails; the files cannot be written (``retry``).
@@ -50,284 +47,151 @@ def run(ctx: StepContext) -> Scoring:
     settings, log = ctx.spec.score, Log.of(ctx)
     if settings is None or log is None:
         raise StepError("the spec has no score section")
-    start, end = window_of(ctx, settings)
-    instant = ctx.as_of.instant
-    with ctx.open_ledger() as ledger:
-        in_force = champion(ledger.entries(ctx.model, kinds={PROMOTION, ROLLBACK}), at=instant)
-    if in_force is None:
-        raise StepSkipped(f"no champion is in force at {format_instant(instant)}: there is nothing to score with")
-    version = str(in_force.body["version"])
-    rows = _Rows.of(ctx, settings, start, end)
+    wanted, instant = _Wanted(ctx, settings, log), ctx.as_of.instant
+    away = processing.remotely(ctx, _STEP)
+    # What a job of this task was begun with stands, whatever champion is in force by now.
+    decided = away and remote.begun(ctx)
+    if not decided:
+        ctx.log.info("version %s is in force", wanted.version)
     with log.alone(instant):
         log.check_owner()
-        digests = rows.digests()
-        wanted = _header(ctx, settings, rows, version, digests)
-        there = _whole(ctx, log, instant)
-        if there is not None and there.id == wanted.id:
-            ctx.log.info("version %s has scored these rows already: %s", version, log.partition(instant))
-            shutil.rmtree(log.staging(instant), ignore_errors=True)
-        else:
-            _Writing(ctx, log, rows, wanted, digests).run()
-        made = _record(ctx, log, wanted)
+        header = None if decided else _there(ctx, log, wanted)
+        if header is None:
+            made = processing.compute(ctx, _STEP, wanted.prepared, compute)
+            header = Header(**made.value["header"])
+            if away:
+                _bring(log, instant, header, made)
+            else:
+                log.publish(instant)
+        found = _record(ctx, log, header)
     with ctx.open_ledger() as ledger:
-        record(ledger, ctx, SCORING, made)
-    ctx.log.info("version %s scored %s rows: %s", version, f"{made.rows:,}", made.path)
-    return made
+        record(ledger, ctx, SCORING, found)
+    ctx.log.info("version %s scored %s rows: %s", found.version, f"{found.rows:,}", found.path)
+    return found
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """The rows to score, a batch at a time, in the source's order: all columns but the target."""
-
-    source: Path
-    column: str
-    start: datetime
-    end: datetime
-    batch: int
-    kept: tuple[str, ...]
-    target: str
-
-    @classmethod
-    def of(cls, ctx: StepContext, settings: Score, start: datetime, end: datetime) -> _Rows:
-        data = ctx.spec.data
-        kept = tuple(dict.fromkeys([*data.key, data.window.column, *settings.columns]))
-        source = ctx.project.path(settings.source or data.source)
-        return cls(source, data.window.column, start, end, settings.rows, kept, ctx.spec.evaluate.target)
-
-    def __iter__(self) -> Iterator[pl.DataFrame]:
-        from tidemill.tools import source
-
-        return source.batches(
-            self.source,
-            self.column,
-            self.start,
-            self.end,
-            self.batch,
-            require_columns=self.kept,
-            leave_out=[self.target],
-        )
-
-    def digests(self) -> list[tuple[int, str]]:
-        """For each batch how many rows there are up to its end, and their hash; the last is that of all.
-
-        Raises:
-            SourceError: there are no rows, or they cannot be read.
-        """
-        from tidemill.tools import source
-        from tidemill.tools.content import ContentHash
-
-        hashed, found = ContentHash(), []
-        for batch in self:
-            hashed.add(batch)
-            found.append((hashed.rows, hashed.digest()))
-        if not found:
-            raise source.SourceError(source.no_rows(self.source, self.column, self.start, self.end))
-        return found
-
-
-def _header(ctx: StepContext, settings: Score, rows: _Rows, version: str, digests: list[tuple[int, str]]) -> Header:
-    facts: dict[str, Any] = {
-        "pipeline": ctx.pipeline,
-        "model": ctx.model,
-        "version": version,
-        "data_version": digests[-1][1],
-        "as_of": written(ctx.as_of.instant),
-        "start": rows.start.isoformat(),
-        "end": rows.end.isoformat(),
-        "rows": digests[-1][0],
-        "parts": len(digests),
-    }
-    same = {**facts, "format": _FORMAT, "batch": settings.rows, "kept": rows.kept}
-    return Header(id=hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest(), **facts)
-
-
-def _whole(ctx: StepContext, log: Log, instant: datetime) -> Header | None:
-    """What the log has for the instant. What is not whole there is replaced, and its loss said."""
-    try:
-        return log.header(instant)
-    except StepError as error:
-        ctx.log.warning("%s; it is made anew now", error)
-        return None
-
-
-@dataclass(frozen=True)
-class _Writing:
-    """The making of one folder of the log."""
+class _Wanted:
+    """What is to be scored, by which version: decided when it is first asked for."""
 
     ctx: StepContext
+    settings: Score
     log: Log
-    rows: _Rows
-    header: Header
-    digests: list[tuple[int, str]]
 
-    def run(self) -> None:
-        """Score what an earlier attempt has not, and publish."""
-        from tidemill.tools.content import ContentHash
+    @cached_property
+    def version(self) -> str:
+        instant = self.ctx.as_of.instant
+        with self.ctx.open_ledger() as ledger:
+            in_force = champion(ledger.entries(self.ctx.model, kinds={PROMOTION, ROLLBACK}), at=instant)
+        if in_force is None:
+            raise StepSkipped(f"no champion is in force at {format_instant(instant)}: there is nothing to score with")
+        return str(in_force.body["version"])
+
+    @cached_property
+    def rows(self) -> Rows:
+        return Rows.of(self.ctx, self.settings, *window_of(self.ctx, self.settings))
+
+    @cached_property
+    def digests(self) -> Digests:
+        return self.rows.digests()
+
+    @cached_property
+    def header(self) -> Header:
+        facts: dict[str, Any] = {
+            "pipeline": self.ctx.pipeline,
+            "model": self.ctx.model,
+            "version": self.version,
+            "data_version": self.digests[-1][1],
+            "as_of": written(self.ctx.as_of.instant),
+            "start": self.rows.start.isoformat(),
+            "end": self.rows.end.isoformat(),
+            "rows": self.digests[-1][0],
+            "parts": len(self.digests),
+        }
+        same = {**facts, "format": _FORMAT, "batch": self.settings.rows, "kept": self.rows.kept}
+        return Header(id=hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest(), **facts)
+
+    def prepared(self) -> Computation:
+        """The rows and the model, here or ready to be brought elsewhere."""
         from tidemill.tools.mlflow import open_mlflow
 
-        instant = self.ctx.as_of.instant
-        folder, number, done = self._resume()
-        predictor = open_mlflow(self.ctx.connections, self.ctx.project).load(self.ctx.model, self.header.version)
-        predict = _Predict.of(predictor, self.ctx.spec.evaluate.task, [folder / _name(number + i) for i in done])
-        header = replace(self.header, classes=predict.classes)
-        taken = [name for name in self.rows.kept if name in {*PREDICTED, *map(probability, predict.classes or ())}]
-        if taken:
-            raise StepError(
-                f"{self.rows.source}: the log has a column {taken[0]!r} of its own; rename that of the source"
-            )
-        hashed, count = ContentHash(), 0
-        for index, batch in enumerate(self.rows):
-            hashed.add(batch)
-            if index >= len(self.digests) or (hashed.rows, hashed.digest()) != self.digests[index]:
-                raise self._changed()
-            count += 1
-            if index in done:
-                continue
-            table = self._scored(batch, predict, hashed.rows - batch.height)
-            with roomy(self.log.folder):
-                _write(table.replace_schema_metadata(header.to_metadata()), folder / _name(number + index))
-            self.ctx.log.info("part %d of %d: %s rows", index + 1, header.parts, f"{hashed.rows:,}")
-        if count != len(self.digests):
-            raise self._changed()
-        self.log.publish(instant)
-
-    def _resume(self) -> tuple[Path, int, frozenset[int]]:
-        """The folder to write to, the number of the first file in it, and which parts are there already."""
-        folder = self.log.staging(self.ctx.as_of.instant)
-        note = folder.with_suffix(".json")
-        number = self.log.first_number(self.ctx.as_of.instant)
-        begun = {"id": self.header.id, "number": number}
-        with roomy(self.log.folder):
-            if folder.is_dir() and _read_note(note) != begun:
-                shutil.rmtree(folder)
-            folder.mkdir(parents=True, exist_ok=True)
-            note.write_text(json.dumps(begun), encoding="utf-8")
-            for left in folder.glob("*.new"):
-                left.unlink()
-        found = set()
-        for index in range(self.header.parts):
-            file = folder / _name(number + index)
-            if file.is_file() and _is_part(file, self.header, self._height(index)):
-                found.add(index)
-        if found:
-            self.ctx.log.info("%d of %d parts were made by an earlier attempt", len(found), self.header.parts)
-        return folder, number, frozenset(found)
-
-    def _height(self, index: int) -> int:
-        return self.digests[index][0] - (self.digests[index - 1][0] if index else 0)
-
-    def _changed(self) -> StepError:
-        return StepError(
-            f"{self.rows.source} changed while it was read: nothing was put into the log. Run this again when the "
-            "source is written",
-            retry=True,
+        ctx, rows = self.ctx, self.rows
+        keep: list[Any] = []
+        if processing.remotely(ctx, _STEP):
+            keep.append(tempfile.TemporaryDirectory(prefix="rows-", dir=ctx.scratch(_STEP)))
+            output = Path(keep[0].name)
+            rows.extract(output, self.digests)
+            source, first = output, 0
+        else:
+            source = rows.source
+            output, first = _resume(self.log, ctx.as_of.instant, self.header)
+        model = open_mlflow(ctx.connections, ctx.project).fetch_version(ctx.model, self.version)
+        return Computation(
+            spec=ctx.spec,
+            root=ctx.project.root,
+            inputs={"rows": source, "model": model.folder},
+            facts={
+                "header": asdict(self.header),
+                "digests": [list(each) for each in self.digests],
+                "first": first,
+                "called": model.name,
+                "source": str(rows.source),
+                "kept": list(rows.kept),
+                "log": str(self.log.folder),
+                "extracted": source != rows.source,
+            },
+            output=output,
+            log=ctx.log,
+            keep=(*keep, model),
         )
 
-    def _scored(self, batch: pl.DataFrame, predict: _Predict, before: int) -> Any:
-        """The part of a batch as an Arrow table."""
-        import numpy as np
-        import polars as pl
-        import pyarrow as pa
 
-        try:
-            columns = predict(batch)
-        except StepError as error:
-            span = f"rows {before + 1:,} to {before + batch.height:,} of the window"
-            raise StepError(f"{span}: {error}{_missing(predict.predictor, batch)}", retry=error.retry) from error
-        table = batch.select(self.rows.kept).with_columns(pl.col(pl.Categorical).cast(pl.String))
-        made = table.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
-        for name, values in columns.items():
-            made = made.append_column(name, values)
-        same = {"model_version": self.header.version, "data_version": self.header.data_version}
-        for name, text in {**same, "as_of": self.header.as_of}.items():
-            # As pyarrow and pandas read the name of the folder: as text with a dictionary.
-            codes = pa.array(np.zeros(batch.height, dtype=np.int32))
-            made = made.append_column(name, pa.DictionaryArray.from_arrays(codes, pa.array([text])))
-        return made
-
-
-@dataclass
-class _Predict:
-    """A model's predictions for a batch, as columns of the log.
-
-    ``probable``: whether it gives probabilities; ``None`` until it was asked. All files of a folder have the same
-    columns, so that what the first batch shows holds for all of them.
-    """
-
-    predictor: Predictor
-    classes: list[Label] | None
-    probable: bool | None = None
-
-    @classmethod
-    def of(cls, predictor: Predictor, task: str, done: list[Path]) -> _Predict:
-        """The predictions of a model, in a folder that has the files ``done``."""
-        import pyarrow.parquet as pq
-
-        if task == "regression":
-            return cls(predictor, None)
-        if predictor.classes is None:
-            raise StepError(f"{predictor.name} does not say its classes: train it again")
-        classes = in_order(predictor.classes)
-        return cls(predictor, classes, probability(classes[0]) in pq.read_schema(done[0]).names if done else None)
-
-    def __call__(self, batch: pl.DataFrame) -> Mapping[str, Any]:
-        """Column → values, as Arrow arrays.
-
-        Raises:
-            StepError: the model fails.
-        """
-        import pyarrow as pa
-
-        from tidemill.tools.predictor import LabelsOnly
-
-        rows = batch.to_pandas()
-        if self.classes is None:
-            return {"prediction": pa.array(self.predictor.values(rows), pa.float64())}
-        index = {label: i for i, label in enumerate(self.classes)}
-        labels = [index.get(label) for label in self.predictor.labels(rows, self.classes)]
-        found = {"prediction": pa.array(_alike(self.classes)).take(pa.array(labels, pa.int32()))}
-        if self.probable is False:
-            return found
-        try:
-            proba = self.predictor.probabilities(rows, self.classes)
-        except LabelsOnly:
-            if self.probable:
-                raise
-            self.probable = False
-            return found
-        self.probable = True
-        return found | {probability(label): pa.array(proba[:, i]) for i, label in enumerate(self.classes)}
-
-
-def _alike(classes: list[Label]) -> list[Label]:
-    """Classes of one type, as a column has to have: those of several as texts."""
-    return classes if len({type(label) for label in classes}) == 1 else [str(label) for label in classes]
-
-
-def _missing(predictor: Predictor, batch: pl.DataFrame) -> str:
-    """What the rows lack of what the model was given at training: mostly why it fails."""
-    lacking = [name for name in predictor.inputs if name not in batch.columns]
-    return f". The rows lack what it was trained with: {', '.join(lacking)}" if lacking else ""
-
-
-def _name(number: int) -> str:
-    return f"part-{number:05}.parquet"
-
-
-def _write(table: Any, file: Path) -> None:
-    """Write a file that is there whole or not at all."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    new = file.with_suffix(".new")
+def _there(ctx: StepContext, log: Log, wanted: _Wanted) -> Header | None:
+    """What the log has of this for the instant. What is not whole there is replaced, and its loss said."""
+    instant, found = ctx.as_of.instant, None
+    header = wanted.header
     try:
-        with open(new, "wb") as sink:
-            pq.write_table(table, sink, compression=_COMPRESSION)
-            sink.flush()
-            os.fsync(sink.fileno())
-    except pa.ArrowException as e:
-        raise StepError(f"the predictions cannot be written as Parquet: {e}") from e
-    new.rename(file)
+        found = log.header(instant)
+    except StepError as error:
+        ctx.log.warning("%s; it is made anew now", error)
+    if found is None or found.id != header.id:
+        return None
+    ctx.log.info("version %s has scored these rows already: %s", header.version, log.partition(instant))
+    shutil.rmtree(log.staging(instant), ignore_errors=True)
+    return found
+
+
+def _resume(log: Log, instant: datetime, header: Header) -> tuple[Path, int]:
+    """The folder to write to, with what an earlier attempt has made of the same, and the number of its first file."""
+    folder, number = log.staging(instant), log.first_number(instant)
+    note, begun = folder.with_suffix(".json"), {"id": header.id, "number": number}
+    with roomy(log.folder):
+        if folder.is_dir() and _read_note(note) != begun:
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps(begun), encoding="utf-8")
+        for left in folder.glob("*.new"):
+            left.unlink()
+    return folder, number
+
+
+def _bring(log: Log, instant: datetime, header: Header, made: Computed) -> None:
+    """Put the files that a job has made in their place, unless an earlier try has."""
+    with contextlib.suppress(StepError):  # what is not whole there is replaced
+        if log.header(instant) == header:
+            return
+    staging, number = log.staging(instant), log.first_number(instant)
+    with roomy(log.folder):
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        for index in range(header.parts):
+            target = staging / name_of(number + index)
+            shutil.copyfile(made.output / name_of(index), target)
+            with open(target, "rb") as file:
+                os.fsync(file.fileno())
+            if Header.of(target) != header:
+                raise StepError(f"{made.output} is not what the job made of these rows: clear this task", retry=False)
+    log.publish(instant)
 
 
 def _read_note(note: Path) -> Any:
@@ -335,16 +199,6 @@ def _read_note(note: Path) -> Any:
         return json.loads(note.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-
-
-def _is_part(file: Path, header: Header, rows: int) -> bool:
-    """Whether a file is one of ours, and whole."""
-    import pyarrow.parquet as pq
-
-    try:
-        return Header.of(file).id == header.id and pq.read_metadata(file).num_rows == rows
-    except StepError:
-        return False
 
 
 def _record(ctx: StepContext, log: Log, header: Header) -> Scoring:
