@@ -28,7 +28,7 @@ _SUBMIT_BYTES = 30 * 1024
 
 
 class Batch:
-    """Answers the operations; all queues are of the platform's region."""
+    """Answers the operations, of each region by itself; every region has the platform's queues."""
 
     def __init__(
         self,
@@ -167,7 +167,7 @@ class Batch:
         now = time.monotonic()
         size = body.get("maxResults", _LARGEST_PAGE)
         with self._lock:
-            every = [job for job in self.jobs.values() if job.shown <= now]
+            every = [job for job in self.jobs.values() if job.shown <= now and job.region == region]
         every.sort(key=lambda job: (-job.described["createdAt"], job.id))
         if not body.get("jobQueue"):
             raise Refused("ClientException", "jobQueue, arrayJobId or multiNodeJobId is needed")
@@ -201,7 +201,7 @@ class Batch:
         for given in body["jobs"]:
             key, _, node = given.partition("#")
             job = self.jobs.get(key)
-            if job is not None:
+            if job is not None and job.region == region:
                 found.append(job.node(int(node)) if node else job.description())
         return {"jobs": found}
 

@@ -37,6 +37,7 @@ class BatchJob:
         self.id = str(uuid4())
         self.name: str = body["jobName"]
         self.arn = f"arn:aws:batch:{region}:{ACCOUNT}:job/{self.id}"
+        self.region = region
         self.queue = queue
         self.spot = spot
         self.shown = time.monotonic()
@@ -150,8 +151,8 @@ class BatchJob:
         """Wait for a machine: a job for which there is none stays RUNNABLE, however long."""
         self._become("RUNNABLE")
         while not self.stop.is_set():
-            missing = set(self._misbehaviour.faults.no_capacity)
-            if self.queue not in missing and not (self.spot and "spot" in missing):
+            faults = self._misbehaviour.faults
+            if not faults.lacks(self.queue, self.region) and not (self.spot and faults.lacks("spot", self.region)):
                 self._become("STARTING")
                 return True
             self.stop.wait(0.1)
@@ -239,6 +240,7 @@ class BatchJob:
         # "AWS Batch job environment variables", user guide
         environment = {
             **self.credentials(),
+            "AWS_REGION": self.region,
             "AWS_BATCH_JOB_ID": self.id,
             "AWS_BATCH_JQ_NAME": self.queue,
             "AWS_BATCH_JOB_ATTEMPT": str(attempt),

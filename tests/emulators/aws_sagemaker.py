@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from tests.emulators.aws_errors import Refused
-from tests.emulators.aws_store import ACCOUNT, Store
+from tests.emulators.aws_store import ACCOUNT, Store, split
 from tests.emulators.aws_training import Training
 from tests.emulators.clock import Clock
 from tests.emulators.faults import Misbehaviour
@@ -26,10 +26,10 @@ LARGEST_PAGE = 100
 
 
 class SageMaker:
-    """Answers the operations in ``OPERATIONS``; all regions share one, since only one is asked."""
+    """Answers the operations in ``OPERATIONS``, of each region by itself."""
 
     def __init__(self, store: Store, misbehaviour: Misbehaviour, clock: Clock, folder: Path, role: str | None) -> None:
-        self.jobs: dict[str, Training] = {}
+        self.jobs: dict[tuple[str, str], Training] = {}
         self._store = store
         self._misbehaviour = misbehaviour
         self._clock = clock
@@ -56,10 +56,11 @@ class SageMaker:
 
     def _create(self, body: Mapping[str, Any], region: str) -> dict[str, Any]:
         self._check(body)
+        self._check_buckets(body, region)
         name = body["TrainingJobName"]
         arn = f"arn:aws:sagemaker:{region}:{ACCOUNT}:training-job/{name}"
         with self._lock:
-            if name in self.jobs:
+            if (region, name) in self.jobs:
                 raise Refused(
                     "ResourceInUse",
                     "Training job names must be unique within an AWS account and region, and a training job with this "
@@ -78,7 +79,7 @@ class SageMaker:
                 )
             job = Training(body, arn, region, self._store, self._misbehaviour, self._folder / uuid4().hex)
             job.shown += faults.listing_delay
-            self.jobs[name] = job
+            self.jobs[region, name] = job
         if faults.hold:
             self._clock.after(faults.start_delay, lambda: job.become("Training"))
         elif faults.noop:
@@ -123,20 +124,30 @@ class SageMaker:
         if found:
             raise Refused("ValidationException", found)
 
-    def _named(self, name: str) -> Training:
-        job = self.jobs.get(name)
+    def _check_buckets(self, body: Mapping[str, Any], region: str) -> None:
+        for channel in body.get("InputDataConfig", []):
+            uri = channel["DataSource"]["S3DataSource"]["S3Uri"]
+            actual = self._store.region(split(uri)[0])
+            if actual not in (None, region):
+                # "Your input bucket must be in the same Amazon Web Services region as your training job": S3DataSource
+                raise Refused(
+                    "ValidationException", f"The bucket of {uri} is in {actual}, the training job in {region}"
+                )
+
+    def _named(self, name: str, region: str) -> Training:
+        job = self.jobs.get((region, name))
         if job is None:
             # What the service answers, where its model has ResourceNotFound.
             raise Refused("ValidationException", "Requested resource not found.")
         return job
 
     def _describe(self, body: Mapping[str, Any], region: str) -> dict[str, Any]:
-        job = self._named(body["TrainingJobName"])
+        job = self._named(body["TrainingJobName"], region)
         with job.lock:
             return dict(job.described)
 
     def _stop(self, body: Mapping[str, Any], region: str) -> dict[str, Any]:
-        job = self._named(body["TrainingJobName"])
+        job = self._named(body["TrainingJobName"], region)
         with job.lock:
             status = job.described["TrainingJobStatus"]
             if status != "InProgress":
@@ -152,18 +163,18 @@ class SageMaker:
         return {}
 
     def _delete(self, body: Mapping[str, Any], region: str) -> dict[str, Any]:
-        job = self._named(body["TrainingJobName"])
+        job = self._named(body["TrainingJobName"], region)
         if not job.ended:
             # "You cannot delete a job that is in the InProgress or Stopping state": DeleteTrainingJob, SDK model
             raise Refused("ResourceInUse", f"Training job {job.name} has not ended")
         with self._lock:
-            self.jobs.pop(job.name, None)
+            self.jobs.pop((region, job.name), None)
         return {}
 
-    def _shown(self) -> list[Training]:
+    def _shown(self, region: str) -> list[Training]:
         now = time.monotonic()
         with self._lock:
-            found = [job for job in self.jobs.values() if job.shown <= now]
+            found = [job for job in self.jobs.values() if job.shown <= now and job.region == region]
         return sorted(found, key=lambda job: (job.described["CreationTime"], job.name), reverse=True)
 
     def _list(self, body: Mapping[str, Any], region: str) -> dict[str, Any]:
@@ -172,7 +183,7 @@ class SageMaker:
             raise Refused("ValidationException", f"MaxResults {size} is not between 1 and {LARGEST_PAGE}")
         keys = ("TrainingJobName", "TrainingJobArn", "CreationTime", "TrainingEndTime", "LastModifiedTime",
                 "TrainingJobStatus", "SecondaryStatus")  # fmt: skip
-        entries, token = listed(self._shown(), body, keys, size)
+        entries, token = listed(self._shown(region), body, keys, size)
         # "First, MaxResults jobs with any status are selected. Next, those with the status are returned": SDK model
         status = body.get("StatusEquals")
         entries = [entry for entry in entries if status in (None, entry["TrainingJobStatus"])]

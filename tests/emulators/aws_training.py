@@ -128,11 +128,11 @@ class Training:
         """Wait for a machine; ``False`` if there is none, and the job has ended."""
         machine = self.body["ResourceConfig"]["InstanceType"]
         while True:
-            missing = set(self._misbehaviour.faults.no_capacity)
+            faults = self._misbehaviour.faults
             if self.stop.is_set():
                 self.become("Stopped", "Stopped")
                 return False
-            if machine not in missing and not (self.spot and "spot" in missing):
+            if not faults.lacks(machine, self.region) and not (self.spot and faults.lacks("spot", self.region)):
                 return True
             if not self.spot:
                 self.become(

@@ -68,10 +68,11 @@ class GoogleCloud(Emulator):
     def ready(self) -> None:
         """Start Cloud Storage, and make the platform's bucket."""
         self.storage = CloudStorage(self.folder, self.url)
-        bucket = str(self.platform.get("bucket") or "").removeprefix("gs://").partition("/")[0]
-        if bucket:
-            region = str(self.platform.get("region") or "us-central1")
-            self.storage.make_bucket(bucket, str(self.platform.get("project") or "project"), region)
+        for place in (self.platform, *({**self.platform, **other} for other in self.platform.get("fallback", []))):
+            bucket = str(place.get("bucket") or "").removeprefix("gs://").partition("/")[0]
+            if bucket:
+                region = str(place.get("region") or "us-central1")
+                self.storage.make_bucket(bucket, str(place.get("project") or "project"), region)
 
     def operation(self, request: Request) -> str:
         """The method's name; Cloud Storage's are its permissions."""

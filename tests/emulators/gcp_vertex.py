@@ -151,6 +151,7 @@ class Vertex:
                     "name": run.job.display_name,
                     "labels": dict(run.job.labels),
                     "state": run.job.state.name,
+                    "image": run.job.job_spec.worker_pool_specs[0].container_spec.image_uri,
                     "strategy": run.job.job_spec.scheduling.strategy.name,
                     "restarts": run.restarts,
                     "log": run.log,
@@ -205,9 +206,9 @@ class Vertex:
         if container.image_uri in faults.no_image:
             return JobState.JOB_STATE_FAILED, 5, f"Image {container.image_uri} not found."
         spot = spec.scheduling.strategy == Scheduling.Strategy.SPOT
-        if spec.worker_pool_specs[0].machine_spec.machine_type in faults.no_capacity:
+        if faults.lacks(spec.worker_pool_specs[0].machine_spec.machine_type, region):
             return JobState.JOB_STATE_FAILED, 8, _INSUFFICIENT.format(region=region)
-        if spot and "spot" in faults.no_capacity:
+        if spot and faults.lacks("spot", region):
             wait = spec.scheduling.max_wait_duration
             if run.stop.wait(wait.total_seconds() if wait else _WAIT):
                 return _CANCELLED

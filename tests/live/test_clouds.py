@@ -30,15 +30,17 @@ def train(context):
 
     (context.output / "where.txt").write_text(flights.__file__)
     time.sleep(context.params.get("sleep", 0))
+    if context.params.get("fail"):
+        raise ValueError("no such column")
     return flights.train(Given(context))
 
 
 class Given:
-    """The context without the parameter that scikit-learn does not know."""
+    """The context without the parameters that scikit-learn does not know."""
 
     def __init__(self, context):
         self._context = context
-        self.params = {name: value for name, value in context.params.items() if name != "sleep"}
+        self.params = {"max_iter": context.params["max_iter"]}
 
     def __getattr__(self, name):
         return getattr(self._context, name)
@@ -53,8 +55,7 @@ data:
   window: {column: time_hour, train: 1 month, holdout: 1 month}
 train:
   code: include.placed:train
-  %(train)s
-  params: {max_iter: 30, sleep: %(sleep)s}
+  params: {max_iter: 30}
   seed: 2013
 evaluate: {task: classification, target: late, metrics: [roc_auc, log_loss]}
 promote:
@@ -72,17 +73,13 @@ class Clouds:
     live: Live
     emulations: Mapping[str, Emulation]
 
-    def drop(self, name: str, service: str, sleep: float = 0) -> None:
+    def drop(self, name: str, service: str, **params: Any) -> None:
         """A spec of the flights for a service; returns when Airflow has its DAG."""
         import yaml
 
         platform = {"provider": "local"} if service == "local" else _platform(service)
-        text = SPEC % {
-            "platform": yaml.safe_dump(platform, default_flow_style=True).strip(),
-            "train": "",
-            "sleep": sleep,
-        }
-        value = yaml.safe_load(text)
+        value = yaml.safe_load(SPEC % {"platform": yaml.safe_dump(platform, default_flow_style=True).strip()})
+        value["train"]["params"] |= params
         value["train"] |= yaml.safe_load(TRAINS[service]) or {}
         self.live.dag_file(f"{name}.yaml", yaml.safe_dump(value, sort_keys=False))
         self.live.wait_for_dag(name)
@@ -102,6 +99,11 @@ class Clouds:
     def train(self, name: str, run: str) -> dict[str, Any]:
         tasks = {task["task_id"]: task for task in self.live.api.tasks(name, run)}
         return tasks["train"]
+
+    def links(self, name: str, run: str) -> dict[str, str | None]:
+        """What the UI links to from the task ``train``."""
+        found = self.live.api._call("GET", f"/api/v2/dags/{name}/dagRuns/{run}/taskInstances/train/links")
+        return dict(found["extra_links"])
 
     def jobs(self, name: str) -> list[dict[str, Any]]:
         """What the ledger has of a model's jobs."""
@@ -168,6 +170,10 @@ def test_every_service_trains_the_model_that_this_machine_does(
         assert there["challenger"]["metrics"][metric] == pytest.approx(value, abs=1e-9)
     assert [job["state"] for job in clouds.jobs(name)] == ["intended", "submitted", "succeeded"]
     run_id = clouds.live.api.xcom(name, run, "train")["run_id"]
+    links = clouds.links(name, run)
+    assert run_id in str(links["MLflow"])
+    # A cluster has no console of its own.
+    assert [bool(links["Job"]), bool(links["Job log"])] == [service != "kubernetes"] * 2
     where = _artifact(clouds.live, run_id, "output/where.txt")
     assert not where.startswith((str(clouds.live.project.root), str(REPOSITORY)))
 
@@ -195,6 +201,29 @@ def test_a_job_ends_when_somebody_ends_its_waiting_task(clouds: Clouds, how: str
     method, path, body = ENDED[how]
     clouds.change(method, path.format(dag=name, run=run), body)
     clouds.live.wait_for("the end of the job", lambda: not _running(clouds, name), 60)
+
+
+def test_a_task_links_to_its_job_while_that_runs_and_when_it_has_failed(clouds: Clouds) -> None:
+    clouds.drop("linked", "vertex", sleep=15, fail=True)
+    run = clouds.started("linked")
+    while_waiting = clouds.links("linked", run)
+    assert _number(clouds, "linked") in str(while_waiting["Job"])
+    assert _number(clouds, "linked") in str(while_waiting["Job log"])
+    assert "/runs/" in str(while_waiting["MLflow"])
+    clouds.live.wait_for("the end of the task", lambda: clouds.train("linked", run)["state"] == "failed", 180)
+    assert clouds.links("linked", run) == while_waiting
+    body = {"dry_run": False, "task_ids": ["train"], "dag_run_id": run, "only_failed": False, "reset_dag_runs": True}
+    clouds.change("POST", "/dags/linked/clearTaskInstances", body)
+    clouds.watched("linked", run)
+    assert clouds.jobs("linked")[-1]["attempt"] == 2
+    again = clouds.links("linked", run)
+    assert _number(clouds, "linked") in str(again["Job"])
+    assert again["Job"] != while_waiting["Job"]
+
+
+def _number(clouds: Clouds, name: str) -> str:
+    """What Vertex AI calls the last job of a pipeline."""
+    return str(clouds.jobs(name)[-1]["id"]).rpartition("/")[2]
 
 
 def test_clearing_a_waiting_task_ends_its_job_and_starts_another(clouds: Clouds) -> None:

@@ -23,12 +23,14 @@ PLATFORM: dict[str, Any] = {
     "service_account": "training@acme-ml.iam.gserviceaccount.com",
 }
 MACHINE = "n1-standard-4"
+US = {"region": "us-central1", "bucket": "gs://acme-models-us"}
+"""Another place, whose bucket is there, too."""
 
 
 @cache
 def emulation() -> Emulation:
     """The emulator; it ends with this process."""
-    running = start("gcp", Path(tempfile.mkdtemp(prefix="tidemill-gcp-")), PLATFORM)
+    running = start("gcp", Path(tempfile.mkdtemp(prefix="tidemill-gcp-")), {**PLATFORM, "fallback": [US]})
     atexit.register(running.stop)
     return running
 

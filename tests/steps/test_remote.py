@@ -52,6 +52,7 @@ class Task:
         self.folder = folder
         self.fetched = 0
         self.links: dict[str, str] = {}
+        self.on_stop: list[Callable[[], None]] = []
 
     def fetch(self) -> Path:
         self.fetched += 1
@@ -63,8 +64,8 @@ class Task:
 
     def tries(self, *, woken: bool = False, cleared: int = 0) -> StepWaits | None:
         """One try: what it waits for; ``None`` if it has ended well."""
-        self.links = {}
-        context = replace(self.context, woken=woken, cleared=cleared, on_stop=[], links=self.links)
+        self.links, self.on_stop = {}, []
+        context = replace(self.context, woken=woken, cleared=cleared, on_stop=self.on_stop, links=self.links)
         try:
             remote_training.train(context, self.folder / "place", DATA, self.fetch)
         except StepWaits as waits:
@@ -88,6 +89,12 @@ class Task:
             entries = ledger.entries(self.context.model, kinds=["job"])
         return [(e.body["attempt"], e.body["state"]) for e in entries]
 
+    def tried(self) -> list[tuple[str, str, bool]]:
+        """Where each attempt was to run, and on what: (place, machine, spot)."""
+        with self.context.open_ledger() as ledger:
+            entries = ledger.entries(self.context.model, kinds=["job"])
+        return [(e.body["place"], e.body["machine"], e.body["spot"]) for e in entries if e.body["state"] == "intended"]
+
     def jobs(self) -> list[dict[str, Any]]:
         """The jobs that the service holds of this task, the oldest first."""
         with self.context.open_ledger() as ledger:
@@ -100,10 +107,10 @@ def task(make_context: Callable[..., StepContext], tmp_path: Path, monkeypatch: 
     running = gcp.emulation()
     running.set_faults()
 
-    def make(*, params: dict[str, Any] | None = None, **resources: Any) -> Task:
+    def make(*, params: dict[str, Any] | None = None, fallback: Any = (), **resources: Any) -> Task:
         context = make_context(
             "train",
-            platform=dict(gcp.PLATFORM),
+            platform={**gcp.PLATFORM, "fallback": list(fallback)},
             train={
                 "code": "include.train:train",
                 "image": "europe-docker.pkg.dev/acme/ml:1",
@@ -197,6 +204,21 @@ def test_a_job_that_was_stopped_with_its_task_begins_anew_when_the_task_does(tas
     second.cloud.jobs.stop(second.ref)
 
 
+def test_a_task_that_is_told_to_end_and_waits_all_the_same_begins_anew_when_it_is_woken(task: Any) -> None:
+    trained = task(params={"sleep": 60})
+    waits = trained.tries()
+    for stop in trained.on_stop:  # as when the machine goes down in the moment between its last step and its wait
+        stop()
+    clouds.until_ended(waits.cloud.jobs, [waits.ref])
+    second = trained.tries(woken=True)
+    assert second is not None
+    assert second.ref.name.endswith("-2")
+    second.cloud.jobs.stop(second.ref)
+    clouds.until_ended(second.cloud.jobs, [second.ref])
+    with pytest.raises(StepError, match="was stopped"):  # that one was somebody else's doing
+        trained.tries(woken=True)
+
+
 def test_a_job_that_somebody_stops_under_a_waiting_task_fails_it(task: Any) -> None:
     trained = task(params={"sleep": 60})
     waits = trained.tries()
@@ -247,6 +269,96 @@ def test_a_machine_that_is_not_to_be_had_is_followed_by_the_next_and_spot_by_on_
     with trained.context.open_ledger() as ledger:
         last = ledger.entries(trained.context.model, kinds=["job"])[-1].body
     assert (last["state"], last["machine"], last["spot"]) == ("succeeded", "n1-standard-4", False)
+
+
+HERE, THERE = gcp.PLATFORM["region"], gcp.US["region"]
+
+
+def test_a_region_without_machines_is_followed_by_the_next_place_with_all_that_is_its_own(task: Any) -> None:
+    other = {**gcp.US, "image": "us-docker.pkg.dev/acme/ml:1"}
+    trained = task(machine=["n1-standard-8", "n1-standard-4"], fallback=[other])
+    gcp.emulation().set_faults(no_capacity=[HERE])
+    trained.to_its_end()
+    assert trained.tried() == [
+        (HERE, "n1-standard-8", False),
+        (HERE, "n1-standard-4", False),
+        (THERE, "n1-standard-8", False),
+    ]
+    last = trained.jobs()[-1]
+    assert f"/locations/{THERE}/" in last["id"]
+    assert last["image"] == other["image"]
+    assert f"/locations/{THERE}/" in trained.links["console"]
+    # The rows came from there, and what was trained is fetched from there.
+    assert trained.result().last() == {"rows": float(len("rows of train"))}
+    storage = remote.cloud_of(trained.context, trained_at(trained)).storage
+    assert {stored.uri.split("/tidemill/")[0] for stored in storage.list(gcp.US["bucket"])} == {gcp.US["bucket"]}
+    assert {stored.uri.rpartition("/")[2] for stored in storage.list(gcp.US["bucket"])} >= {
+        "code.tar.gz", "train.parquet", "holdout.parquet", "job.json",
+    }  # fmt: skip
+
+
+def trained_at(task: Task) -> Any:
+    intent = remote.show(task.context)
+    assert intent is not None
+    return intent.where.platform
+
+
+def test_a_quota_that_is_used_up_sends_the_training_on_as_well(task: Any) -> None:
+    trained = task(machine=["n1-standard-8", "n1-standard-4"])
+    gcp.emulation().set_faults(no_quota=["n1-standard-8"])
+    trained.to_its_end()
+    assert trained.told() == [(1, "intended"), (1, "failed"), (2, "intended"), (2, "submitted"), (2, "succeeded")]
+    assert trained.tried()[-1] == (HERE, "n1-standard-4", False)
+
+
+def test_a_spot_machine_elsewhere_comes_before_one_on_demand_here(task: Any) -> None:
+    spot = {"checkpoint": f"{gcp.PLATFORM['bucket']}/checkpoints", "wait": "1 s"}
+    trained = task(spot=spot, fallback=[{**gcp.US, "checkpoint": f"{gcp.US['bucket']}/checkpoints"}])
+    gcp.emulation().set_faults(no_capacity=["spot"])
+    trained.to_its_end()
+    machine = "n1-standard-4"
+    assert trained.tried() == [(HERE, machine, True), (THERE, machine, True), (HERE, machine, False)]
+
+
+def test_a_job_that_is_queued_for_too_long_goes_elsewhere_and_is_stopped_here(task: Any) -> None:
+    trained = task(fallback=[{**gcp.US, "after": "1 s"}])
+    gcp.emulation().set_faults(start_delay=60)
+    waits = trained.tries()
+    assert waits.queued_until is not None
+    time.sleep(1.1)
+    gcp.emulation().set_faults()
+    waits = trained.tries(woken=True)
+    assert waits is not None
+    assert waits.queued_until is None
+    assert trained.tried()[-1][0] == THERE
+    trained.to_its_end()
+    states = [job["state"] for job in trained.jobs()]
+    assert states == ["JOB_STATE_CANCELLED", "JOB_STATE_SUCCEEDED"]
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_who_comes_later_finds_the_job_at_its_place_whatever_the_spec_says_by_then(task: Any, edited: bool) -> None:
+    trained = task(params={"sleep": 3}, fallback=[gcp.US])
+    gcp.emulation().set_faults(no_capacity=[HERE])
+    waits = trained.tries()
+    while trained.tried()[-1][0] == HERE:
+        time.sleep(0.2)
+        waits = trained.tries(woken=True)
+    if edited:
+        spec = trained.context.spec
+        platform = spec.platform.model_copy(update={"fallback": [], "region": "asia-east1"})
+        trained.context = replace(trained.context, spec=spec.model_copy(update={"platform": platform}))
+    # What a process leaves that is killed after the service has acted, and before it has written that down.
+    intent = trained.context.memory.get("job")
+    trained.context.memory.set("job", {**intent, "state": "intended", "id": "", "region": ""})
+    again = trained.tries()
+    assert again.ref == waits.ref
+    assert again.cloud.platform.region == THERE
+    second = trained.tries(cleared=1)  # ends the job where it is, and begins where the spec likes it best
+    assert clouds.until_ended(again.cloud.jobs, [again.ref])[again.ref.id].state == "stopped"
+    assert trained.tried()[2][0] == ("asia-east1" if edited else HERE)
+    if second is not None:
+        second.cloud.jobs.stop(second.ref)
 
 
 def test_waiting_for_a_spot_machine_has_an_end(task: Any) -> None:

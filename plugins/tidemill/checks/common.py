@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tidemill.spec.document import Path
@@ -47,3 +47,21 @@ def repeated(values: Sequence[str], path: Path, sources: Sources) -> Iterator[Sp
         if value in seen:
             yield sources.error((*path, index), f'"{value}" stands here twice', "remove one")
         seen.add(value)
+
+
+def known_keys(
+    path: Path, table: Mapping[str, tuple[str, ...]], whose: str, of: str, sources: Sources
+) -> Iterator[SpecError]:
+    """The keys written in the section at ``path`` that only others in the table have a use for: ``whose`` is the row,
+    and ``of`` what it is called."""
+    written: Any = sources.merged
+    for part in path:
+        if isinstance(part, int):
+            written = written[part] if isinstance(written, list) else None
+        else:
+            written = written.get(part) if isinstance(written, dict) else None
+    keys, others = table[whose], {key for group in table.values() for key in group}
+    for key in written if isinstance(written, dict) else ():
+        if key in others and key not in keys and written[key] is not None:
+            hint = f"it knows {', '.join(keys)}" if keys else "remove it"
+            yield sources.error((*path, key), f"{of} has no use for `{key}`", hint, key=True)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from tidemill.checks import monitoring, platform, processing, timing
+from tidemill.checks import monitoring, places, platform, processing, timing
 from tidemill.checks.common import bounds, metric_named, repeated
 from tidemill.spec.document import Path
 from tidemill.spec.errors import SpecError
@@ -152,6 +152,7 @@ def _leads_somewhere(address: str) -> bool:
 _CHECKS: tuple[Check, ...] = (
     platform.check,
     processing.check,
+    places.check,
     _data,
     _evaluate,
     _gates,

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
+from tidemill.checks.common import known_keys
 from tidemill.platforms import capabilities
 from tidemill.platforms.cloud import SERVICES
 from tidemill.spec.document import Path
 from tidemill.spec.errors import SpecError, suggest
 from tidemill.spec.load import Sources
 from tidemill.spec.models import Spec
+from tidemill.spec.platform import Platform
 
-_KEYS: Final[dict[str, tuple[str, ...]]] = {
+KEYS: Final[dict[str, tuple[str, ...]]] = {
     "local": (),
     "aws": (
         *("connection", "region", "bucket", "role", "queue", "spot_queue"),
-        *("encryption_key", "network", "processing", "tags", "existing"),
+        *("encryption_key", "network", "processing", "tags", "fallback", "existing"),
     ),
-    "gcp": ("connection", "region", "bucket", "project", "service_account", "encryption_key", "network", "tags"),
+    "gcp": (
+        *("connection", "region", "bucket", "project", "service_account"),
+        *("encryption_key", "network", "tags", "fallback"),
+    ),
     "azure": (
         *("connection", "bucket", "subscription", "resource_group", "workspace"),
-        *("compute", "spot_compute", "identity", "tags"),
+        *("compute", "spot_compute", "identity", "tags", "fallback"),
     ),
     "kubernetes": (
         *("connection", "bucket", "bucket_connection", "volume"),
-        *("namespace", "service_account", "tags", "existing"),
+        *("namespace", "service_account", "tags", "fallback", "existing"),
     ),
 }
 """The keys of ``platform`` that each provider knows, besides ``provider`` and ``price``."""
@@ -57,13 +62,13 @@ _EXISTING: Final[dict[str, tuple[str, ...]]] = {
 }
 """What `tidemill infra` creates for a provider, unless it is there already. `image` and `logs` are no keys of
 `platform`: the repository of `train.image`, and the log group of the service."""
-_SCHEMES: Final[dict[str, tuple[str, ...]]] = {
+SCHEMES: Final[dict[str, tuple[str, ...]]] = {
     "aws": ("s3",),
     "gcp": ("gs",),
     "azure": ("abfss",),
     "kubernetes": ("s3", "gs", "abfss"),
 }
-_EXAMPLES: Final = {
+EXAMPLES: Final = {
     "s3": "s3://acme-ml",
     "gs": "gs://acme-ml",
     "abfss": "abfss://models@acme.dfs.core.windows.net",
@@ -88,8 +93,8 @@ def check(spec: Spec, sources: Sources) -> Iterator[SpecError]:
     if platform is None:
         return
     provider = platform.provider
-    yield from _known("platform", _KEYS, provider, f"provider {provider}", sources)
-    service = _service(spec)
+    yield from known_keys(("platform",), KEYS, provider, f"provider {provider}", sources)
+    service = service_of(spec)
     if train is not None:
         yield from _train(spec, sources, service)
     if provider == "local":
@@ -98,12 +103,8 @@ def check(spec: Spec, sources: Sources) -> Iterator[SpecError]:
         for key in _NEEDED[service]:
             if getattr(platform, key) is None and not sources.wrote("platform", key):
                 yield sources.error(("platform",), f"{service} needs `{key}:`", f"add `{key}:` to platform", key=True)
-    yield from _bucket(spec, sources)
-    yield from _region(spec, sources, service)
-    network = sources.merged["platform"].get("network")
-    if isinstance(network, dict) and service in _NETWORK:
-        # A queue of Batch has a network of its own.
-        yield from _known("platform.network", _NETWORK, service, service, sources)
+    yield from _store(spec, sources)
+    yield from settings(platform, service, ("platform",), sources)
     yield from _limits(spec, sources)
     yield from _existing(spec, sources)
 
@@ -120,25 +121,11 @@ def _existing(spec: Spec, sources: Sources) -> Iterator[SpecError]:
             yield sources.error(at, f"platform names no {word}", f"add `{word}:` to platform, or remove this")
 
 
-def _service(spec: Spec) -> str:
+def service_of(spec: Spec) -> str:
+    """The service that trains; ``local``, or empty where the spec does not say which."""
     services = SERVICES[spec.platform.provider]
     chosen = spec.train.service if spec.train is not None else None
     return chosen if chosen in services else services[0] if len(services) == 1 else "" if services else "local"
-
-
-def _known(
-    section: str, table: dict[str, tuple[str, ...]], whose: str, of: str, sources: Sources
-) -> Iterator[SpecError]:
-    """The keys of a section that are written, and that only other providers or services have a use for."""
-    path: Path = tuple(section.split("."))
-    written: Any = sources.merged
-    for part in path:
-        written = written.get(part) if isinstance(written, dict) else None
-    keys, others = table[whose], {key for group in table.values() for key in group}
-    for key in written if isinstance(written, dict) else ():
-        if key in others and key not in keys and written[key] is not None:
-            hint = f"it knows {', '.join(keys)}" if keys else "remove it"
-            yield sources.error((*path, key), f"{of} has no use for `{key}`", hint, key=True)
 
 
 def _train(spec: Spec, sources: Sources, service: str) -> Iterator[SpecError]:
@@ -166,7 +153,7 @@ def _train(spec: Spec, sources: Sources, service: str) -> Iterator[SpecError]:
         hint = "write `track: mlflow`, or leave it out"
         yield sources.error(("train", "track"), f'"{train.track}" is {cloud}\'s, the provider is {provider}', hint)
     if service and isinstance(sources.merged["train"].get("resources"), dict):
-        yield from _known("train.resources", _RESOURCES, service, service, sources)
+        yield from known_keys(("train", "resources"), _RESOURCES, service, service, sources)
     if service and service != "local":
         yield from _machines(spec, sources, service)
         yield from _runs(spec, sources, service)
@@ -226,47 +213,64 @@ def _runs(spec: Spec, sources: Sources, service: str) -> Iterator[SpecError]:
             yield sources.error(
                 ("train", "resources", "spot"), f"{service} has spot machines elsewhere", hint, key=True
             )
-    if not spot.checkpoint.startswith(tuple(f"{s}://" for s in _SCHEMES[platform.provider])) and not (
-        platform.volume is not None and spot.checkpoint.startswith(platform.volume.path)
-    ):
-        scheme = _SCHEMES[platform.provider][0]
-        path: Path = ("train", "resources", "spot", "checkpoint")
-        yield sources.error(
-            path, f"provider {platform.provider} keeps none there", f"e.g. {_EXAMPLES[scheme]}/checkpoints"
-        )
+    yield from checkpoint(spot.checkpoint, platform, ("train", "resources", "spot", "checkpoint"), sources)
 
 
-def _bucket(spec: Spec, sources: Sources) -> Iterator[SpecError]:
+def checkpoint(address: str, platform: Platform, path: Path, sources: Sources) -> Iterator[SpecError]:
+    """Checkpoints are kept in a store of the provider, or on the volume."""
+    schemes = SCHEMES[platform.provider]
+    on_volume = platform.volume is not None and address.startswith(platform.volume.path)
+    if not on_volume and not address.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+        hint = f"e.g. {EXAMPLES[schemes[0]]}/checkpoints"
+        yield sources.error(path, f"provider {platform.provider} keeps none there", hint)
+
+
+def _store(spec: Spec, sources: Sources) -> Iterator[SpecError]:
+    """A cluster has no store of its own."""
     platform = spec.platform
-    path: Path = ("platform", "bucket")
-    if platform.provider == "kubernetes":
-        named = [key for key in ("bucket", "volume") if sources.wrote("platform", key)]
-        if len(named) != 1:
-            message = "pods have no place for data and models" if not named else "either a bucket or a volume"
-            yield sources.error(("platform",), message, "add one of `bucket:` and `volume:`", key=True)
-        if platform.bucket_connection is None and platform.bucket is not None:
-            hint = "add `bucket_connection:`, e.g. aws_default"
-            yield sources.error(path, "nothing says how Airflow gets at it", hint, key=True)
-    if platform.bucket is None:
+    if platform.provider != "kubernetes":
         return
-    schemes = _SCHEMES[platform.provider]
-    found = _BUCKET.fullmatch(platform.bucket)
+    named = [key for key in ("bucket", "volume") if sources.wrote("platform", key)]
+    if len(named) != 1:
+        message = "pods have no place for data and models" if not named else "either a bucket or a volume"
+        yield sources.error(("platform",), message, "add one of `bucket:` and `volume:`", key=True)
+    if platform.bucket_connection is None and platform.bucket is not None:
+        hint = "add `bucket_connection:`, e.g. aws_default"
+        yield sources.error(("platform", "bucket"), "nothing says how Airflow gets at it", hint, key=True)
+
+
+def settings(platform: Platform, service: str, path: Path, sources: Sources) -> Iterator[SpecError]:
+    """What is written at ``path`` of a platform's bucket, region, role and network."""
+    if platform.bucket is not None and sources.wrote(*path, "bucket"):
+        yield from _bucket(platform, (*path, "bucket"), sources)
+    if platform.region is not None and sources.wrote(*path, "region"):
+        yield from _region(platform.region, platform.provider, service, (*path, "region"), sources)
+    pattern = capabilities.of(platform.provider).get("patterns", {}).get("role")
+    if pattern is not None and sources.wrote(*path, "role") and not re.fullmatch(pattern, platform.role or ""):
+        hint = "e.g. arn:aws:iam::123456789012:role/ml-training"
+        yield sources.error((*path, "role"), f'"{platform.role}" is no role', hint)
+    if service in _NETWORK:  # a queue of Batch has a network of its own
+        yield from known_keys((*path, "network"), _NETWORK, service, service, sources)
+
+
+def _bucket(platform: Platform, path: Path, sources: Sources) -> Iterator[SpecError]:
+    schemes = SCHEMES[platform.provider]
+    found = _BUCKET.fullmatch(platform.bucket or "")
     good = found is not None and found["scheme"] in schemes
     if good and found is not None:
         good = bool((_ABFSS if found["scheme"] == "abfss" else _NAMES).fullmatch(found["rest"]))
     if not good:
-        hint = "e.g. " + " or ".join(_EXAMPLES[s] for s in schemes)
+        hint = "e.g. " + " or ".join(EXAMPLES[s] for s in schemes)
         yield sources.error(path, f'"{platform.bucket}" is no bucket of provider {platform.provider}', hint)
 
 
-def _region(spec: Spec, sources: Sources, service: str) -> Iterator[SpecError]:
-    platform = spec.platform
-    known = capabilities.of(platform.provider).get("regions", {}).get(service)
-    if platform.region is None or known is None or platform.region in known:
+def _region(region: str, provider: str, service: str, path: Path, sources: Sources) -> Iterator[SpecError]:
+    known = capabilities.of(provider).get("regions", {}).get(service)
+    if known is None or region in known:
         return
-    near = suggest(platform.region, known)
+    near = suggest(region, known)
     hint = f'did you mean "{near}"?' if near else f"it is in {', '.join(known[:6])}, …"
-    yield sources.error(("platform", "region"), f'{service} is in no region "{platform.region}"', hint)
+    yield sources.error(path, f'{service} is in no region "{region}"', hint)
 
 
 def _limits(spec: Spec, sources: Sources) -> Iterator[SpecError]:
@@ -281,10 +285,6 @@ def _limits(spec: Spec, sources: Sources) -> Iterator[SpecError]:
             yield sources.error(
                 ("platform", "tags", name), "Tidemill sets tags of that name itself", "rename it", key=True
             )
-    pattern = capabilities.of(platform.provider).get("patterns", {}).get("role")
-    if platform.role is not None and pattern is not None and not re.fullmatch(pattern, platform.role):
-        hint = "e.g. arn:aws:iam::123456789012:role/ml-training"
-        yield sources.error(("platform", "role"), f'"{platform.role}" is no role', hint)
     for name in ("subnets", "security_groups"):
         values = getattr(platform.network, name, None) or []
         if len(values) > limits.get(name, len(values)):

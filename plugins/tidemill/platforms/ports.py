@@ -174,7 +174,8 @@ class JobStatus:
     """How a job stands. ``reason`` is the service's own words; ``fault`` is told of a failed job only.
 
     ``seconds`` is how long it ran, ``billable`` how much of it is paid for; ``None`` where the service does not say.
-    ``interruptions`` counts how often a spot machine was taken away, as far as the service tells.
+    ``interruptions`` counts how often a spot machine was taken away, as far as the service tells. ``machine`` is the
+    type that the service chose, where it had a choice.
     """
 
     state: JobState
@@ -183,6 +184,7 @@ class JobStatus:
     seconds: float | None = None
     billable: float | None = None
     interruptions: int = 0
+    machine: str = ""
 
     @property
     def ended(self) -> bool:

@@ -86,8 +86,10 @@ class Cost(Record):
 class RemoteTraining(Record):
     """A job on a cloud's service: that it is going to be submitted, that it was, how it ended.
 
-    ``id`` is the service's own, empty until it has taken the job. ``seconds`` is how long it ran, ``billable`` how much
-    of that is paid for, ``interruptions`` how often a spot machine was taken away; as far as the service tells.
+    ``id`` is the service's own, empty until it has taken the job. ``place`` is the region, the workspace and cluster,
+    or the namespace; ``machine`` is ``None`` where the service chooses and has not told yet. ``seconds`` is how long it
+    ran, ``billable`` how much of that is paid for, ``interruptions`` how often a spot machine was taken away; as far as
+    the service tells.
     """
 
     kind: ClassVar[str] = "job"
@@ -96,6 +98,7 @@ class RemoteTraining(Record):
     attempt: int
     state: Literal["intended", "submitted", "succeeded", "failed", "stopped"]
     id: str = ""
+    place: str = ""
     machine: str | None = None
     spot: bool = False
     reason: str = ""

@@ -78,12 +78,17 @@ class Processing(Section):
     )
 
 
-class Platform(Section):
-    """Where the pipeline's work runs. A key that the provider does not know is an error at its line."""
+class Provided(Section):
+    """Whose platform it is."""
 
     provider: Provider = Field(
         description="`local`: processes on the machine that runs the task; or `aws`, `gcp`, `azure`, `kubernetes`."
     )
+
+
+class Whereabouts(Section):
+    """What a platform has at each place."""
+
     price: Price | None = Field(
         default=None, description="What an hour of training costs here; each training's cost is kept in the ledger."
     )
@@ -144,6 +149,27 @@ class Platform(Section):
         default=None, min_length=1, description="The key that encrypts disks and outputs (`aws`: KMS; `gcp`: CMEK)."
     )
     network: Network | None = Field(default=None, description="The network that jobs run in.")
+
+
+class Place(Whereabouts):
+    """Another place to train at, when no machine is to be had at those before it. What it does not say is as at the
+    platform itself."""
+
+    after: Duration | None = Field(
+        default=None,
+        description="How long a job may be queued at the place before this one till this one is tried; where the "
+        "service fails a job for which it has no machine, that may come first.",
+        examples=["30 min"],
+    )
+    image: str | None = Field(default=None, min_length=1, description="The training's container image there.")
+    checkpoint: str | None = Field(
+        default=None, min_length=1, description="Where checkpoints are kept of trainings on spot machines there."
+    )
+
+
+class Platform(Whereabouts, Provided):
+    """Where the pipeline's work runs. A key that the provider does not know is an error at its line."""
+
     processing: Processing | None = Field(
         default=None,
         description="Run validate, evaluate, monitor and score as jobs too (`aws` with `service: sagemaker`); without "
@@ -151,6 +177,12 @@ class Platform(Section):
     )
     tags: dict[str, str] = Field(
         default_factory=dict, description="Set on every job, for cost and search.", examples=[{"team": "ml"}]
+    )
+    fallback: list[Place] = Field(
+        default_factory=list,
+        description="Where else to train, in this order, when no machine is to be had: another region, cluster or "
+        "account.",
+        examples=[[{"region": "us-east-1", "bucket": "s3://acme-ml-us"}]],
     )
     existing: list[Existing] = Field(
         default_factory=list,

@@ -40,13 +40,10 @@ def job_tags(ctx: StepContext, installation: str, name: str, attempt: int) -> Ma
     return {**{_label(k): _label(v) for k, v in ctx.spec.platform.tags.items()}, **own}
 
 
-def checkpoint_place(ctx: StepContext, name: str, cleared: int) -> str | None:
-    """Where the checkpoints of one cause are, whatever the attempt; a task that was cleared begins without any.
-
-    ``None`` for a training without spot machines, which keeps none.
-    """
-    spot = ctx.spec.train.resources.spot
-    return None if spot is None else f"{spot.checkpoint.rstrip('/')}/{name.rpartition('-')[0]}-{cleared}"
+def checkpoint_place(base: str, name: str, cleared: int) -> str:
+    """Where the checkpoints of one cause are below ``base``, whatever the attempt; a task that was cleared begins
+    without any."""
+    return f"{base.rstrip('/')}/{name.rpartition('-')[0]}-{cleared}"
 
 
 def _label(text: str) -> str:

@@ -12,16 +12,18 @@ from __future__ import annotations
 import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tidemill.ledger import views
 from tidemill.ledger.installation import installation_id
 from tidemill.platforms.cloud import Cloud, service_of
+from tidemill.platforms.places import Choice, following, place_of
 from tidemill.platforms.ports import JobRef, JobStatus, PlatformError, RemoteJob, RemoteJobs
 from tidemill.records import RemoteTraining
 from tidemill.steps.context import StepContext, StepError, StepWaits
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from tidemill.platforms.packing import Package
-    from tidemill.spec.platform import Resources
+    from tidemill.spec.platform import Platform, Resources
 
     State = Literal["intended", "submitted", "succeeded", "failed", "stopped"]
 
@@ -46,8 +48,8 @@ _SEARCHES: Final = (0.0, 2.0, 3.0, 5.0)
 
 @dataclass(frozen=True)
 class _Intent:
-    """What the task remembers of its job. ``machine`` is an index into the spec's list; ``code`` the packed code's
-    version; ``console`` and ``log`` are where a person sees the job."""
+    """What the task remembers of its job. ``choice`` is where it runs and on what, whatever the spec says by now;
+    ``code`` the packed code's version; ``console`` and ``log`` are where a person sees the job."""
 
     attempt: int
     cleared: int
@@ -55,8 +57,7 @@ class _Intent:
     state: State = "intended"
     id: str = ""
     region: str = ""
-    machine: int = 0
-    spot: bool = False
+    choice: Mapping[str, Any] = field(default_factory=dict)
     began: str = ""
     code: str = ""
     console: str = ""
@@ -65,6 +66,10 @@ class _Intent:
     @property
     def ended(self) -> bool:
         return self.state not in ("intended", "submitted")
+
+    @cached_property
+    def where(self) -> Choice:
+        return Choice.from_json(self.choice)
 
 
 @dataclass
@@ -80,6 +85,20 @@ class Work(ABC):
     resources: Resources
     image: str
     timeout: timedelta | None
+    _elsewhere: list[Cloud] = field(default_factory=list, init=False)
+
+    @property
+    def choices(self) -> Sequence[Choice]:
+        """Every way to run the job, in the order in which they are tried."""
+        return [Choice(self.cloud.platform, self.image, (name,) if name else ()) for name in self.machines]
+
+    def at(self, platform: Platform) -> Cloud:
+        """The ports of a place."""
+        for cloud in (self.cloud, *self._elsewhere):
+            if cloud.platform == platform:
+                return cloud
+        self._elsewhere.append(Cloud(platform, self.cloud.service, self.ctx.connections))
+        return self._elsewhere[-1]
 
     @property
     def machines(self) -> Sequence[str | None]:
@@ -92,7 +111,8 @@ class Work(ABC):
         """The packed code. Raises PlatformError."""
 
     def complete(self, job: RemoteJob, base: str, cleared: int) -> RemoteJob:
-        """The job with the addresses that are its kind's own, below ``base``."""
+        """The job with the addresses that are its kind's own, below ``base``; its checkpoints are below the one that it
+        has."""
         return job
 
     @abstractmethod
@@ -137,8 +157,11 @@ class _Attempts:
 
     def __post_init__(self) -> None:
         self.ctx = self.work.ctx
-        self.cloud = self.work.cloud
         self.folder = self.work.folder
+
+    def cloud(self, intent: _Intent) -> Cloud:
+        """The ports of the place where the job is."""
+        return self.work.at(intent.where.platform)
 
     @cached_property
     def installation(self) -> str:
@@ -148,15 +171,23 @@ class _Attempts:
     def run(self) -> None:
         intent, fresh = self._begin(show(self.ctx)), not self.ctx.woken
         while True:
-            intent = self._submitted(intent)
-            ref = JobRef(self.cloud.service, intent.name, intent.id, intent.region)
-            self.ctx.on_stop[:] = [partial(self._stop, ref)]
-            status = self.cloud.jobs.poll([ref]).get(ref.id)
+            try:
+                intent = self._submitted(intent)
+            except PlatformError as error:
+                if error.fault != "capacity":
+                    raise
+                self._note(intent, "failed", JobStatus("failed", str(error), "capacity"))
+                intent = self._next(intent, str(error))
+                continue
+            cloud = self.cloud(intent)
+            ref = JobRef(cloud.service, intent.name, intent.id, intent.region)
+            self.ctx.on_stop[:] = [partial(self._stop_with_its_task, cloud, ref)]
+            status = cloud.jobs.poll([ref]).get(ref.id)
             if status is None:
                 self._remember(replace(intent, state="failed"))
                 self._note(intent, "failed", JobStatus("failed", "the service no longer knows it"))
                 raise StepError(
-                    f"job {ref.name} is gone: {self.cloud.service} no longer knows it; was it deleted?", retry=True
+                    f"job {ref.name} is gone: {cloud.service} no longer knows it; was it deleted?", retry=True
                 )
             if not status.ended:
                 intent = self._still_waiting(intent, ref, status)
@@ -185,15 +216,13 @@ class _Attempts:
         self.ctx.log.info("going on with job %s", intent.name)
         return intent
 
-    def _intend(self, attempt: int, machine: int = 0, *, spot: bool | None = None) -> _Intent:
-        """Write down what is going to be submitted, before it is."""
-        wants_spot = self.work.resources.spot is not None
+    def _intend(self, attempt: int, choice: Choice | None = None) -> _Intent:
+        """Write down what is going to be submitted, before it is; where the spec likes it best if nothing is said."""
         intent = _Intent(
             attempt=attempt,
             cleared=self.ctx.cleared,
             name=job_name(self.ctx, self.installation, attempt),
-            machine=machine,
-            spot=wants_spot if spot is None else spot,
+            choice=(choice or self.work.choices[0]).to_json(),
             began=datetime.now(UTC).isoformat(),
         )
         self.mine.add(intent.name)
@@ -205,17 +234,17 @@ class _Attempts:
         """The intent with the id of its job, found or submitted."""
         if intent.id:
             return intent
-        job = self._job(intent)
-        ref = find(self.cloud.jobs, job, again=job.name not in self.mine)
+        job, cloud = self._job(intent), self.cloud(intent)
+        ref = find(cloud.jobs, job, again=job.name not in self.mine)
         if ref is None:
             intent = replace(intent, code=self._package.version)
             job = self._job(intent)
-            self.cloud.storage.put(self._package.file, f"{job.code}/code.tar.gz")
-            ref = self.cloud.jobs.submit(self.work.upload(job))
-            self.ctx.log.info("submitted job %s to %s", job.name, self.cloud.service)
+            cloud.storage.put(self._package.file, f"{job.code}/code.tar.gz")
+            ref = cloud.jobs.submit(self.work.upload(job))
+            self.ctx.log.info("submitted job %s to %s: %s", job.name, cloud.service, intent.where)
         else:
             self.ctx.log.info("job %s is there already", job.name)
-        links = self.cloud.jobs.links(ref)
+        links = cloud.jobs.links(ref)
         for what, address in asdict(links).items():
             if address:
                 self.ctx.log.info("%s: %s", what, address)
@@ -225,29 +254,37 @@ class _Attempts:
         return intent
 
     def _still_waiting(self, intent: _Intent, ref: JobRef, status: JobStatus) -> _Intent:
-        """Wait for the job, unless it has been waiting for a spot machine for too long.
+        """Wait for the job, unless it has been waiting for a machine for too long.
 
         Raises:
             StepWaits: always but then.
         """
-        began = datetime.fromisoformat(intent.began)
-        spot = self.work.resources.spot
+        patience = self._patience(intent.where)
         queued_until = None
-        if status.state == "queued" and intent.spot and spot is not None and spot.wait is not None:
-            queued_until = began + spot.wait
+        if status.state == "queued" and patience is not None:
+            queued_until = datetime.fromisoformat(intent.began) + patience
             if datetime.now(UTC) >= queued_until:
-                self._stop(ref)
-                self._note(intent, "stopped", JobStatus("stopped", f"no spot machine within {spot.wait}"))
-                return self._next(intent, f"no spot machine within {spot.wait}", spot_over=True)
+                self._stop(self.cloud(intent), ref)
+                why = f"no {'spot ' if intent.where.spot else ''}machine within {patience}"
+                self._note(intent, "stopped", JobStatus("stopped", why))
+                return self._next(intent, why, elsewhere=True)
         timeout = self.work.timeout
         until = datetime.now(UTC) + (timeout + _MARGIN if timeout is not None else _LONGEST)
-        raise StepWaits(self.cloud, ref, until, queued_until)
+        raise StepWaits(self.cloud(intent), ref, until, queued_until)
+
+    def _patience(self, choice: Choice) -> timedelta | None:
+        """How long a job may be queued; ``None``: for as long as it takes."""
+        spot, beyond = self.work.resources.spot, following(self.work.choices, choice, elsewhere=True)
+        limits = [spot.wait if choice.spot and spot is not None else None]
+        if beyond is not None and beyond.spot == choice.spot:
+            limits.append(beyond.after)
+        return min((limit for limit in limits if limit is not None), default=None)
 
     def _collect(self, intent: _Intent, ref: JobRef, status: JobStatus) -> None:
         self._note(intent, "succeeded", status)
         shutil.rmtree(self.folder / "output", ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.cloud.jobs.collect(self._job(intent), ref, self.folder)
+        self.cloud(intent).jobs.collect(self._job(intent), ref, self.folder)
         self._remember(replace(intent, state="succeeded"))
         paid = "" if status.billable is None else f", {status.billable:.0f} s of it paid for"
         ran = "" if status.seconds is None else f" after {status.seconds:.0f} s{paid}"
@@ -262,48 +299,47 @@ class _Attempts:
         self._remember(replace(intent, state="stopped" if status.state == "stopped" else "failed"))
         self._note(intent, "stopped" if status.state == "stopped" else "failed", status)
         if status.state == "stopped":
-            if fresh:  # somebody stopped the task, and with it the job, and now wants it run again
+            if fresh or self._ended_with_its_task(ref).exists():
+                # Whoever ended the task ended its job, and the task goes on now.
                 return self._intend(intent.attempt + 1)
             raise StepError(f"job {ref.name} was stopped: {status.reason or 'by somebody else'}", retry=False)
         if status.fault == "capacity":
             return self._next(intent, status.reason)
         raise self.work.failure(self._job(intent), ref, status)
 
-    def _next(self, intent: _Intent, reason: str, *, spot_over: bool = False) -> _Intent:
-        """The attempt on the next machine of the spec's list, then on one that is not a spot machine.
+    def _next(self, intent: _Intent, reason: str, *, elsewhere: bool = False) -> _Intent:
+        """The attempt on the next machine, at the next place, or on one that is not a spot machine; ``elsewhere``: not
+        on another machine at this place.
 
         Raises:
             StepError: nothing is left to fall back to.
         """
-        spot = self.work.resources.spot
-        if not spot_over and intent.machine + 1 < len(self.work.machines):
-            machine, on_spot = intent.machine + 1, intent.spot
-        elif intent.spot and spot is not None and spot.fallback == "on-demand":
-            machine, on_spot = 0, False
-        else:
+        choice = following(self.work.choices, intent.where, elsewhere=elsewhere)
+        if choice is None:
             self._remember(replace(intent, state="failed"))
             raise StepError(f"job {intent.name}: no machine to be had: {reason}", retry=True)
-        self.ctx.log.info(
-            "no machine to be had (%s); trying %s", reason, _machine_said(self.work.machines[machine], on_spot)
-        )
-        return self._intend(intent.attempt + 1, machine, spot=on_spot)
+        self.ctx.log.info("no machine to be had (%s); trying %s", reason, choice)
+        return self._intend(intent.attempt + 1, choice)
 
     def _job(self, intent: _Intent) -> RemoteJob:
-        base = self.cloud.place(self.installation)
+        cloud, choice, resources = self.cloud(intent), intent.where, self.work.resources
+        base = cloud.place(self.installation)
+        if len(choice.machines) > 1:
+            resources = resources.model_copy(update={"machine": list(choice.machines)})
         job = RemoteJob(
             name=intent.name,
-            service=self.cloud.service,
-            platform=self.cloud.platform,
-            resources=self.work.resources,
-            image=self.work.image,
+            service=cloud.service,
+            platform=cloud.platform,
+            resources=resources,
+            image=choice.image,
             code=f"{base}/code/{intent.code}",
             data="",
             job=f"{base}/jobs/{intent.name}/job",
             output=f"{base}/jobs/{intent.name}/output",
-            checkpoint=None,
+            checkpoint=choice.checkpoint,
             tags=job_tags(self.ctx, self.installation, intent.name, intent.attempt),
-            spot=intent.spot,
-            machine=self.work.machines[intent.machine],
+            spot=choice.spot,
+            machine=choice.machine,
             timeout=self.work.timeout,
             environment={"PYTHONHASHSEED": str(self.ctx.spec.train.seed)},
         )
@@ -315,15 +351,29 @@ class _Attempts:
 
     def _give_up(self, intent: _Intent) -> None:
         """End a job whose task was cleared: whoever cleared it wants another one."""
-        ref = JobRef(self.cloud.service, intent.name, intent.id, intent.region) if intent.id else None
-        ref = ref or self.cloud.jobs.find(self._job(intent))
+        cloud = self.cloud(intent)
+        ref = JobRef(cloud.service, intent.name, intent.id, intent.region) if intent.id else None
+        ref = ref or cloud.jobs.find(self._job(intent))
         if ref is not None:
-            self._stop(ref)
+            self._stop(cloud, ref)
         self._note(intent, "stopped", JobStatus("stopped", "the task was cleared"))
 
-    def _stop(self, ref: JobRef) -> None:
+    def _stop_with_its_task(self, cloud: Cloud, ref: JobRef) -> None:
+        """Stop a job because its task is told to end, by a person or by a machine that goes down.
+
+        A task that is just about to wait does so all the same: the mark tells it, when it is woken, whose doing it was.
+        """
+        with suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._ended_with_its_task(ref).touch()
+        self._stop(cloud, ref)
+
+    def _ended_with_its_task(self, ref: JobRef) -> Path:
+        return self.folder / f"{ref.name}.ended-with-its-task"
+
+    def _stop(self, cloud: Cloud, ref: JobRef) -> None:
         self.ctx.log.info("stopping job %s", ref.name)
-        self.cloud.jobs.stop(ref)
+        cloud.jobs.stop(ref)
 
     def _remember(self, intent: _Intent) -> None:
         self.ctx.memory.set(_INTENT, asdict(intent))
@@ -333,12 +383,13 @@ class _Attempts:
         """Put into the ledger what became of the job. A fact that is there already is not written again."""
         made = RemoteTraining(
             name=intent.name,
-            service=self.cloud.service,
+            service=self.work.cloud.service,
             attempt=intent.attempt,
             state=state,
             id=intent.id if state != "intended" else "",
-            machine=self.work.machines[intent.machine],
-            spot=intent.spot,
+            place=place_of(intent.where.platform),
+            machine=(status.machine if status else None) or intent.where.machine,
+            spot=intent.where.spot,
             reason=status.reason[:500] if status else "",
             seconds=status.seconds if status else None,
             billable=status.billable if status else None,
@@ -379,11 +430,7 @@ def find(jobs: RemoteJobs, job: RemoteJob, *, again: bool) -> JobRef | None:
     return None
 
 
-def cloud_of(ctx: StepContext) -> Cloud:
-    """The platform of a step's pipeline."""
-    platform = ctx.spec.platform
-    return Cloud(platform, service_of(platform, ctx.spec.train.service), ctx.connections)
-
-
-def _machine_said(machine: str | None, spot: bool) -> str:
-    return f"{machine or 'the platform’s choice'}{' (spot)' if spot else ''}"
+def cloud_of(ctx: StepContext, platform: Platform | None = None) -> Cloud:
+    """The platform of a step's pipeline, or what it is at another place."""
+    found = platform or ctx.spec.platform
+    return Cloud(found, service_of(found, ctx.spec.train.service), ctx.connections)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tidemill.platforms.places import Choice, choices
 from tidemill.platforms.ports import JobRef, JobStatus, PlatformError, RemoteJob, TrackedTraining
 from tidemill.records import DataVersion
 from tidemill.steps import remote
@@ -45,7 +47,7 @@ def track(ctx: StepContext, metrics: Mapping[str, float]) -> None:
     tags = {"tidemill-dag": ctx.dag_id, "tidemill-run": ctx.run_id, "tidemill-as-of": ctx.as_of.instant.isoformat()}
     training = TrackedTraining(intent.name, ctx.pipeline, ctx.spec.train.params, metrics, tags)
     try:
-        address = remote.cloud_of(ctx).tracking.log(training)
+        address = remote.cloud_of(ctx, intent.where.platform).tracking.log(training)
     except PlatformError as error:
         raise StepError(f"train.track: {ctx.spec.train.track}: {error}", retry=error.fault != "user") from error
     ctx.log.info("%s: %s", ctx.spec.train.track, address)
@@ -56,17 +58,22 @@ class _Training(remote.Work):
     data: DataVersion
     fetch: Callable[[], Path]
 
+    @cached_property
+    def choices(self) -> Sequence[Choice]:
+        """See :mod:`tidemill.platforms.places`."""
+        return choices(self.ctx.spec.platform, self.ctx.spec.train)
+
     def pack(self) -> Package:
         from tidemill.platforms.packing import pack
 
         return pack(self.ctx.project.root, self.ctx.spec.train.code)
 
     def complete(self, job: RemoteJob, base: str, cleared: int) -> RemoteJob:
-        checkpoint = checkpoint_place(self.ctx, job.name, cleared)
+        checkpoint = job.checkpoint and checkpoint_place(job.checkpoint, job.name, cleared)
         return replace(job, data=f"{base}/data/{self.data.version}", checkpoint=checkpoint)
 
     def upload(self, job: RemoteJob) -> RemoteJob:
-        storage, train = self.cloud.storage, self.ctx.spec.train
+        storage, train = self.at(job.platform).storage, self.ctx.spec.train
         folder = self.fetch()
         for name in ("train.parquet", "holdout.parquet"):
             storage.put(folder / name, f"{job.data}/{name}")
@@ -96,7 +103,7 @@ class _Training(remote.Work):
 
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.cloud.jobs.collect(job, ref, self.folder)
+            self.at(job.platform).jobs.collect(job, ref, self.folder)
             failure = Result.read(result_of(self.folder / "output")).failure
         except (PlatformError, BadFile, OSError):
             return ""

@@ -205,7 +205,8 @@ def _run_job(ctx: StepContext, place: _Place, folder: Path) -> Result:
 def _charge(ctx: StepContext, place: _Place, seconds: float, outcome: Literal["trained", "failed"] = "trained") -> None:
     """Record what a training cost, where the platform has a price. The same training has the same entry: it is told
     by its data, code, spec and seed, and by the time that the job itself measured."""
-    price = ctx.spec.platform.price
+    job = remote.show(ctx) if _remote(ctx) else None
+    price = (ctx.spec.platform if job is None else job.where.platform).price
     if price is None:
         return
     amount = cost_of(price, seconds)
