@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from werkzeug.wrappers import Request, Response
 _BUCKET = re.compile(r"/storage/v1/b/([^/]+)")
 _ACTIONS = {"Delete", "SetStorageClass", "AbortIncompleteMultipartUpload"}
 _MOST = 100
+Call = Callable[[str, str], tuple[int, bytes]]
 
 
 @dataclass
@@ -29,12 +31,15 @@ class _Kept:
 class Lifecycles:
     """What is kept of each bucket beside the server. Threads may share it."""
 
-    def __init__(self) -> None:
+    def __init__(self, call: Call) -> None:
+        """``call`` asks the server itself: method and target."""
+        self._call = call
         self._kept: dict[str, _Kept] = {}
         self._lock = threading.Lock()
 
     def changed(self, request: Request) -> Response | None:
-        """The answer to a change of a bucket that the service refuses; ``None`` for one that it takes."""
+        """The answer to a change of a bucket that the service refuses, or that is of nothing but what is kept here;
+        ``None`` for one that is the server's."""
         found = _BUCKET.fullmatch(request.path)
         if found is None or request.method not in ("PATCH", "PUT"):
             return None
@@ -52,16 +57,24 @@ class Lifecycles:
                     return _error(400, "invalid", why)
                 kept.rules = rules
             kept.metageneration += 1
-        return None
+        if body.keys() != {"lifecycle"}:
+            return None
+        # The server would take what is not named for switched off.
+        status, answer = self._call("GET", request.path)
+        return self.told(found[1], Response(answer, status, content_type="application/json; charset=UTF-8"))
 
     def completed(self, request: Request, response: Response) -> Response:
         """The server's answer about a bucket, with what is kept here."""
         found = _BUCKET.fullmatch(request.path)
         if found is None or response.status_code != 200 or request.method == "DELETE":
             return response
+        return self.told(found[1], response)
+
+    def told(self, bucket: str, response: Response) -> Response:
+        """A bucket's resource as the service would tell it."""
         told = json.loads(response.get_data())
         with self._lock:
-            kept = self._kept.setdefault(found[1], _Kept())
+            kept = self._kept.setdefault(bucket, _Kept())
             told["metageneration"] = str(kept.metageneration)
             if kept.rules:
                 told["lifecycle"] = {"rule": kept.rules}

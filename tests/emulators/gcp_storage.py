@@ -31,7 +31,7 @@ class CloudStorage:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
         self._host = urlsplit(url).netloc
-        self._lifecycles = Lifecycles()
+        self._lifecycles = Lifecycles(self.call)
         self._generations = Generations(self.call)
         with open(folder / "fake-gcs-server.log", "ab") as log:
             self._process = subprocess.Popen(

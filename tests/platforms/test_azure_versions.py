@@ -14,11 +14,12 @@ import pytest
 from tests.emulators import Emulation
 from tests.emulators.azure_accounts import GROUP
 from tests.emulators.azure_names import TOKEN
-from tests.platforms import versioned
+from tests.platforms import clouds, versioned
 from tests.platforms.azure import PLATFORM, connected, needs_azurite, platform, running
 from tidemill.airflow.connections import AirflowConnections
 from tidemill.platforms.azure.storage import address_of, open_storage
 from tidemill.platforms.azure.versions import BlobVersions, open_versions
+from tidemill.platforms.cloud import Cloud
 from tidemill.platforms.ports import PlatformError
 
 pytestmark = needs_azurite
@@ -179,3 +180,18 @@ class TestExpire:
 
 def ours_prefix() -> str:
     return "models/base/tidemill/versions/a/"
+
+
+def test_data_versions_and_their_lifecycle(known: AirflowConnections, emulation: Emulation, tmp_path: Path) -> None:
+    cloud = Cloud(platform(), "azureml", known)
+
+    def remove(uri: str, version: str) -> None:
+        at = address_of(uri)
+        blob = service(known).get_blob_client(at.container, at.key)
+        if blob.get_blob_properties().version_id == version:  # the newest one goes with the blob
+            blob.delete_blob()
+        blob.delete_blob(version_id=version)
+
+    versioned.check_data_versions(cloud, tmp_path, remove)
+    prefix = f"models/base/tidemill/{clouds.INSTALLATION}/versions/flights/"
+    assert prefix in [p for each in policy(emulation)["rules"] for p in each["definition"]["filters"]["prefixMatch"]]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.platforms import clouds, gcp, versioned
+from tidemill.platforms.cloud import Cloud
 from tidemill.platforms.gcp.storage import open_storage
 from tidemill.platforms.gcp.versions import CloudVersions, open_versions
 from tidemill.platforms.ports import PlatformError
@@ -41,6 +42,19 @@ def test_each_content_has_a_version(versions: CloudVersions, client: Any, tmp_pa
     client.bucket("acme-models").blob("tidemill/versions/each", generation=int(first)).delete()
     versioned.check_gone(versions, f"{ROOT}/each", first, tmp_path)
     versioned.check_gone(versions, f"{ROOT}/each", "1", tmp_path)
+
+
+def test_data_versions_and_their_lifecycle(monkeypatch: pytest.MonkeyPatch, client: Any, tmp_path: Path) -> None:
+    platform = clouds.platform_of(gcp.PLATFORM)
+    cloud = Cloud(platform, "vertex", clouds.connections(monkeypatch, gcp.emulation()))
+
+    def remove(uri: str, version: str) -> None:
+        bucket, _, name = uri.removeprefix("gs://").partition("/")
+        client.bucket(bucket).blob(name, generation=int(version)).delete()
+
+    versioned.check_data_versions(cloud, tmp_path, remove)
+    prefix = f"team/tidemill/{clouds.INSTALLATION}/versions/flights/"
+    assert rule(prefix, 90) in [dict(each) for each in client.get_bucket("acme-models").lifecycle_rules]
 
 
 def test_writers_at_once(versions: CloudVersions, tmp_path: Path) -> None:
