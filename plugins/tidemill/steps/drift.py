@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from tidemill.drift.sketch import Sketch
     from tidemill.ledger import Entry
     from tidemill.spec.monitoring import Drift
-    from tidemill.tools.mlflow import Mlflow
+    from tidemill.steps.computing import Models
 
 KEPT = 200
 """So many columns, the worst first, stand in the ledger; all of them stand in the report's files."""
 
 
 def judge(
-    ctx: StepContext, settings: Drift, report: MonitorReport, entries: Sequence[Entry], in_force: Entry, mlflow: Mlflow
+    ctx: StepContext, settings: Drift, report: MonitorReport, entries: Sequence[Entry], in_force: Entry, mlflow: Models
 ) -> tuple[MonitorReport, Report]:
     """The report with the drift of the window, and the alarm if the rules over time give it; and all that was found
     of the columns.
@@ -65,7 +65,7 @@ def judge(
     return _alarm(settings, report, entries, in_force), made
 
 
-def reference_of(ctx: StepContext, mlflow: Mlflow, version: str, name: str = FILE) -> Sketch:
+def reference_of(ctx: StepContext, mlflow: Models, version: str, name: str = FILE) -> Sketch:
     """A sketch that a version keeps.
 
     Raises:
@@ -150,7 +150,7 @@ def _only(sketch: Sketch, names: set[str] | list[str]) -> Sketch:
 
 
 def _outputs(
-    ctx: StepContext, report: MonitorReport, reference: Sketch, current: Sketch, rules: Rules, mlflow: Mlflow
+    ctx: StepContext, report: MonitorReport, reference: Sketch, current: Sketch, rules: Rules, mlflow: Models
 ) -> tuple[Judged, ...]:
     """How far target and predictions have moved. They count for nothing: their change is an effect, not a cause."""
     from tidemill.drift.decide import decide
@@ -165,7 +165,7 @@ def _outputs(
     return tuple(found)
 
 
-def _predictions(ctx: StepContext, report: MonitorReport, mlflow: Mlflow) -> tuple[Sketch, Sketch] | None:
+def _predictions(ctx: StepContext, report: MonitorReport, mlflow: Models) -> tuple[Sketch, Sketch] | None:
     """What the champion predicted for its holdout and, by its log, for the window."""
     import polars as pl
 

@@ -28,6 +28,7 @@ from tidemill.steps.performance import CONFIDENCE, Recorded, logged_in, metrics_
 from tidemill.steps.weighted import Weighted
 
 if TYPE_CHECKING:
+    from tidemill.steps.computing import Models
     from tidemill.steps.scoring import Classified
     from tidemill.tools.mlflow import Mlflow
     from tidemill.tools.predictor import Label
@@ -141,7 +142,7 @@ def keep(mlflow: Mlflow, run_id: str, path: Path) -> None:
     mlflow.log_artifact(run_id, path, ARTIFACT.rpartition("/")[0])
 
 
-def judge(ctx: StepContext, settings: Monitor, report: MonitorReport, mlflow: Mlflow) -> MonitorReport:
+def judge(ctx: StepContext, settings: Monitor, report: MonitorReport, mlflow: Models) -> MonitorReport:
     """The report with an estimate for its own window, if performance was not measured on that.
 
     Raises:

@@ -12,19 +12,24 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tidemill.ledger.views import DRIFT, champion
 from tidemill.records import MonitorReport
 from tidemill.spec.monitoring import Monitor
 from tidemill.spec.units import format_instant
-from tidemill.steps import drift, estimate, new_data, performance, report_page
+from tidemill.steps import judging, monitor_job, new_data, processing, remote
 from tidemill.steps.context import StepContext, StepError
 from tidemill.steps.ledger_io import record
+from tidemill.steps.monitor_job import compute
 from tidemill.steps.window import window_of
 
 if TYPE_CHECKING:
     from tidemill.ledger import Entry
+    from tidemill.steps.computing import Computation
+
+__all__ = ["compute", "run"]
 
 
 def run(ctx: StepContext) -> MonitorReport:
@@ -34,6 +39,7 @@ def run(ctx: StepContext) -> MonitorReport:
     nothing.
 
     Raises:
+        StepWaits: a job judges it; call this again when that has ended.
         StepError: the source cannot be read or lacks a column, or the champion or its reference cannot be loaded.
     """
     settings = ctx.spec.monitor
@@ -42,7 +48,7 @@ def run(ctx: StepContext) -> MonitorReport:
     start, end = window_of(ctx, settings)
     with ctx.open_ledger() as ledger:
         entries = ledger.entries(ctx.model)
-    report = _new_data(ctx, _judge(ctx, settings, _counted(ctx, start, end), entries), entries)
+    report = _new_data(ctx, _judge(ctx, settings, start, end, entries), entries)
     path = ctx.scratch("monitor") / "report.json"
     report = dataclasses.replace(report, path=str(path))
     path.write_text(json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -71,33 +77,46 @@ def _counted(ctx: StepContext, start: datetime, end: datetime) -> MonitorReport:
     )
 
 
-def _judge(ctx: StepContext, settings: Monitor, report: MonitorReport, entries: Sequence[Entry]) -> MonitorReport:
-    in_force = champion(entries, at=report.start)
-    if in_force is None:
-        return _with(report, f"no champion was in force at {format_instant(report.start)}: nothing is judged")
-    version = str(in_force.body["version"])
-    report = dataclasses.replace(report, version=version)
-    enough = report.rows >= settings.min_rows
-    # Labels that come late are those of an earlier window, and what was logged may be of another source.
-    elsewhere = ctx.spec.score is not None or settings.labels is not None
-    if not enough:
-        few = f"{report.rows:,} rows" if report.rows else "no rows"
-        what = "drift is not judged" if elsewhere else "nothing is judged"
-        report = _with(report, f"the window has {few}, min_rows is {settings.min_rows:,}: {what}")
-    if not enough and not elsewhere:
-        return report
+def _judge(
+    ctx: StepContext, settings: Monitor, start: datetime, end: datetime, entries: Sequence[Entry]
+) -> MonitorReport:
     from tidemill.tools.mlflow import open_mlflow
 
-    mlflow = open_mlflow(ctx.connections, ctx.project)
-    columns = None
-    if settings.drift is not None and enough:
-        report, columns = drift.judge(ctx, settings.drift, report, entries, in_force, mlflow)
-    said = len(report.why)
-    if settings.performance is not None or settings.compare_previous:
-        report = performance.judge(ctx, settings, report, entries, mlflow)
-    if settings.estimate:
-        report = estimate.judge(ctx, settings, report, mlflow)
-    return report_page.write(ctx, settings, report, columns, report.why[said:])
+    @cache
+    def worth() -> tuple[MonitorReport, bool]:
+        return _worth(ctx, settings, _counted(ctx, start, end), entries)
+
+    def prepared() -> Computation:
+        return monitor_job.prepared(ctx, settings, worth()[0], entries, open_mlflow(ctx.connections, ctx.project))
+
+    away = processing.remotely(ctx, "monitor")
+    if not (away and remote.begun(ctx)):
+        report, anything = worth()
+        if not anything:
+            return report
+        if not away:
+            return judging.judged(ctx, settings, report, entries, open_mlflow(ctx.connections, ctx.project))
+    made = processing.compute(ctx, "monitor", prepared, compute)
+    return monitor_job.brought(ctx, MonitorReport.from_json(made.value), made.output)
+
+
+def _worth(
+    ctx: StepContext, settings: Monitor, report: MonitorReport, entries: Sequence[Entry]
+) -> tuple[MonitorReport, bool]:
+    """The report with its champion, and whether there is anything to judge."""
+    in_force = champion(entries, at=report.start)
+    if in_force is None:
+        why = f"no champion was in force at {format_instant(report.start)}: nothing is judged"
+        return _with(report, why), False
+    report = dataclasses.replace(report, version=str(in_force.body["version"]))
+    if report.rows >= settings.min_rows:
+        return report, True
+    # Labels that come late are those of an earlier window, and what was logged may be of another source.
+    elsewhere = ctx.spec.score is not None or settings.labels is not None
+    few = f"{report.rows:,} rows" if report.rows else "no rows"
+    what = "drift is not judged" if elsewhere else "nothing is judged"
+    why = f"the window has {few}, min_rows is {settings.min_rows:,}: {what}"
+    return _with(report, why), elsewhere
 
 
 def _new_data(ctx: StepContext, report: MonitorReport, entries: Sequence[Entry]) -> MonitorReport:

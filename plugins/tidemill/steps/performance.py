@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from tidemill.ledger import Entry
     from tidemill.spec.models import Evaluate
+    from tidemill.steps.computing import Models
     from tidemill.steps.scoring import Predicts
-    from tidemill.tools.mlflow import Mlflow
     from tidemill.tools.predictor import Label
 
 CONFIDENCE = 0.95
@@ -38,7 +38,7 @@ _MOMENT = timedelta(microseconds=1)
 
 
 def judge(
-    ctx: StepContext, settings: Monitor, report: MonitorReport, entries: Sequence[Entry], mlflow: Mlflow
+    ctx: StepContext, settings: Monitor, report: MonitorReport, entries: Sequence[Entry], mlflow: Models
 ) -> MonitorReport:
     """The report with the performance that is asked for, of the rows that have a label; and the alarms for it.
 
@@ -82,7 +82,7 @@ class Rows:
     findings: tuple[DataFinding, ...] = ()
     said: str | None = None
 
-    def predictor(self, ctx: StepContext, mlflow: Mlflow) -> Predicts:
+    def predictor(self, ctx: StepContext, mlflow: Models) -> Predicts:
         """What says the predictions."""
         assert self.version is not None
         if self.logged is not None:
@@ -261,7 +261,7 @@ def _verdict(met: bool, beyond: bool, good: str, bad: str, bound: float) -> str:
 
 
 def _previous(
-    ctx: StepContext, settings: Monitor, report: MonitorReport, rows: Rows, entries: Sequence[Entry], mlflow: Mlflow
+    ctx: StepContext, settings: Monitor, report: MonitorReport, rows: Rows, entries: Sequence[Entry], mlflow: Models
 ) -> MonitorReport:
     """The champion before this one on the same rows: what the last promotion changed. It judges nothing, so a
     previous version that is gone is said and does not fail the run."""

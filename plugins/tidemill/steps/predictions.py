@@ -193,12 +193,7 @@ class Log:
 
         found: list[pl.DataFrame] = []
         classes: dict[str, list[Label] | None] = {}
-        for as_of, folder in self._partitions(until):
-            header = _first(folder)
-            if header is None or (header.pipeline, header.model) != (self.pipeline, self.model):
-                continue
-            if not (datetime.fromisoformat(header.start) < end and start < datetime.fromisoformat(header.end)):
-                continue
+        for as_of, folder, _ in self.about(start, end, until=until):
             header, frame = _read(folder, column, start, end)
             if not frame.is_empty():
                 classes[header.version] = header.classes
@@ -206,6 +201,19 @@ class Log:
         if not found:
             return None
         return _judged(pl.concat(found, how="diagonal_relaxed"), column, key, classes)
+
+    def about(self, start: datetime, end: datetime, *, until: datetime) -> Iterator[tuple[datetime, Path, Header]]:
+        """The instants up to ``until`` whose predictions are of rows of a span: their folders and first headers.
+
+        Raises:
+            StepError: a file is damaged.
+        """
+        for as_of, folder in self._partitions(until):
+            header = _first(folder)
+            if header is None or (header.pipeline, header.model) != (self.pipeline, self.model):
+                continue
+            if datetime.fromisoformat(header.start) < end and start < datetime.fromisoformat(header.end):
+                yield as_of, folder, header
 
     def _partitions(self, until: datetime | None) -> list[tuple[datetime, Path]]:
         folders = ((read_instant(path.name), path) for path in self.folder.glob(f"{_FOLDER}*") if path.is_dir())

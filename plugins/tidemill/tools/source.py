@@ -192,6 +192,35 @@ def count_rows(path: Path, column: str, start: datetime, end: datetime, *, fille
         return int(inside.select(pl.len()).collect(engine="streaming").item())
 
 
+def holding(path: Path, column: str, start: datetime, end: datetime) -> list[Path]:
+    """The files of a source that may hold rows with `start` <= `column` < `end`; at least one, for its columns.
+
+    Raises:
+        SourceError: as `scan`; `column` holds no times.
+    """
+    if not path.is_dir():
+        scan(path)
+        return [path]
+    files = _parquet_files(path)
+    if (path / "_delta_log").is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    found = [file for file in files if _may_hold(file, column, start, end)]
+    return found or files[:1]
+
+
+def _may_hold(file: Path, column: str, start: datetime, end: datetime) -> bool:
+    import polars as pl
+
+    frame = pl.scan_parquet(file, glob=False, hive_partitioning=False)
+    with _readable(file):
+        if column not in frame.collect_schema():
+            return True  # its folder's name may say it
+    time, zone = _time(file, frame, column)
+    with _readable(file):
+        inside = frame.filter(time >= _bound(start, zone), time < _bound(end, zone)).select(column).head(1)
+        return not inside.collect(engine="streaming").is_empty()
+
+
 def bounds(path: Path, column: str) -> tuple[datetime, datetime] | None:
     """The first and last time of a source, in UTC; `None` if no row has one.
 
