@@ -18,7 +18,7 @@ from uuid import uuid4
 from tests.emulators.aws_errors import Refused
 from tests.emulators.aws_sagemaker import LARGEST_PAGE, LOCAL_DISKS, listed
 from tests.emulators.aws_store import ACCOUNT, NoSuchBucket, Store
-from tests.emulators.aws_training import RUNNING
+from tests.emulators.aws_training import RUNNING, machines
 from tests.emulators.clock import Clock
 from tests.emulators.faults import Misbehaviour
 from tests.emulators.processes import Container
@@ -345,10 +345,3 @@ class Processing:
                 "ProcessingJobStatus", "FailureReason", "ExitMessage")  # fmt: skip
         entries, token = listed(shown, body, keys, size)
         return {"ProcessingJobSummaries": entries, **token}
-
-
-def machines(cluster: Mapping[str, Any]) -> list[str]:
-    """The machine types that a cluster may be of, in the order of preference."""
-    if "InstanceType" in cluster:
-        return [str(cluster["InstanceType"])]
-    return [str(each["InstanceType"]) for each in cluster.get("InstancePreferences", [])]

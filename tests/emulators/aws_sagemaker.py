@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from tests.emulators.aws_errors import Refused
 from tests.emulators.aws_store import ACCOUNT, Store, split
-from tests.emulators.aws_training import Training
+from tests.emulators.aws_training import Training, machines
 from tests.emulators.clock import Clock
 from tests.emulators.faults import Misbehaviour
 
@@ -67,13 +67,13 @@ class SageMaker:
                     f"name already exists ({arn})",
                 )
             faults = self._misbehaviour.faults
-            machine = body["ResourceConfig"]["InstanceType"]
-            if machine in faults.no_quota:
+            asked = machines(body["ResourceConfig"])
+            if all(machine in faults.no_quota for machine in asked):
                 count = body["ResourceConfig"].get("InstanceCount", 1)
                 # The words of the service, as re:Post's article on ResourceLimitExceeded quotes them.
                 raise Refused(
                     "ResourceLimitExceeded",
-                    f"The account-level service limit '{machine} for training job usage' is 0 Instances, with current "
+                    f"The account-level service limit '{asked[0]} for training job usage' is 0 Instances, with current "
                     f"utilization of 0 Instances and a request delta of {count} Instances. Please use AWS Service "
                     "Quotas to request an increase for this quota.",
                 )
@@ -91,14 +91,34 @@ class SageMaker:
     def _check(self, body: Mapping[str, Any]) -> None:
         stopping = body.get("StoppingCondition", {})
         run, wait = stopping.get("MaxRuntimeInSeconds", 86_400), stopping.get("MaxWaitTimeInSeconds")
-        machines = body.get("ResourceConfig", {})
+        config = body.get("ResourceConfig", {})
+        preferred = config.get("InstancePreferences", [])
         algorithm = body.get("AlgorithmSpecification", {})
         found = ""
-        if not algorithm or not machines or not stopping:
+        if not algorithm or not config or not stopping:
             found = "AlgorithmSpecification, ResourceConfig and StoppingCondition are required"
         elif bool(algorithm.get("TrainingImage")) == bool(algorithm.get("AlgorithmName")):
             found = "You must specify either TrainingImage or AlgorithmName, not both"  # AlgorithmSpecification, model
-        elif machines.get("InstanceCount", 0) < 1:
+        elif ("InstanceType" in config) == bool(preferred):
+            found = (
+                "Either InstanceType or InstancePreferences has to be given, and not both"  # ResourceConfig, SDK model
+            )
+        elif preferred and body.get("EnableManagedSpotTraining"):
+            # "mutually exclusive with … EnableManagedSpotTraining": ResourceConfig, SDK model
+            found = "InstancePreferences is not for managed spot training"
+        elif "SelectedInstanceType" in config or "SelectedInstanceCount" in config:
+            # "This field is read-only and isn't accepted in CreateTrainingJob requests": ResourceConfig, SDK model
+            found = "SelectedInstanceType and SelectedInstanceCount are read-only"
+        elif len(set(machines(config))) < len(machines(config)):
+            # "An instance type can appear only once in an InstancePreferences list": InstancePreference, SDK model
+            found = "An instance type appears twice in InstancePreferences"
+        elif {"InstanceCount" in each for each in preferred} == {True, False}:
+            # "either all five specify InstanceCount or none of them do": InstancePreference, SDK model
+            found = "InstanceCount is needed in all of InstancePreferences or in none"
+        elif preferred and ("InstanceCount" in config) == ("InstanceCount" in preferred[0]):
+            # "in one of the following two ways": InstancePreference, SDK model
+            found = "InstanceCount is needed either in ResourceConfig or in InstancePreferences"
+        elif any(each.get("InstanceCount", 1) < 1 for each in (config, *preferred)):
             found = "Invalid InstanceCount: it has to be at least 1"
         elif run > 28 * 86_400:  # "The maximum value is 28 days.": StoppingCondition, SDK model
             found = "MaxRuntimeInSeconds is too large"
@@ -107,9 +127,9 @@ class SageMaker:
             found = "MaxWaitTimeInSeconds above MaxRuntimeInSeconds is needed for managed spot training"
         elif wait is not None and not body.get("EnableManagedSpotTraining"):
             found = "MaxWaitTimeInSeconds is for managed spot training only"  # guide, "Managed Spot Training"
-        elif machines.get("VolumeKmsKeyId") and LOCAL_DISKS.match(machines.get("InstanceType", "")):
+        elif config.get("VolumeKmsKeyId") and any(LOCAL_DISKS.match(name) for name in machines(config)):
             # "You can't request a VolumeKmsKeyId when using an instance type with local storage": ResourceConfig
-            found = f"VolumeKmsKeyId is not supported for {machines['InstanceType']}"
+            found = f"VolumeKmsKeyId is not supported for {' or '.join(machines(config))}"
         elif "InputDataConfig" in body and len({c["ChannelName"] for c in body["InputDataConfig"]}) < len(
             body["InputDataConfig"]
         ):

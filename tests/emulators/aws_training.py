@@ -42,6 +42,7 @@ class Training:
         self._store = store
         self._misbehaviour = misbehaviour
         self._folder = folder
+        self._machine = ""
         now = time.time()
         self._trained = 0.0
         self.described: dict[str, Any] = {
@@ -56,6 +57,12 @@ class Training:
                 {"Status": "Starting", "StartTime": now, "StatusMessage": "Starting the training job"}
             ],
         }
+
+    @property
+    def _count(self) -> int:
+        asked = self.body["ResourceConfig"]
+        first = asked.get("InstancePreferences", [{}])[0]
+        return int(asked.get("InstanceCount") or first.get("InstanceCount") or 1)
 
     @property
     def ended(self) -> bool:
@@ -126,13 +133,20 @@ class Training:
 
     def _launched(self, end: float) -> bool:
         """Wait for a machine; ``False`` if there is none, and the job has ended."""
-        machine = self.body["ResourceConfig"]["InstanceType"]
+        asked = machines(self.body["ResourceConfig"])
         while True:
             faults = self._misbehaviour.faults
             if self.stop.is_set():
                 self.become("Stopped", "Stopped")
                 return False
-            if not faults.lacks(machine, self.region) and not (self.spot and faults.lacks("spot", self.region)):
+            there = [name for name in asked if not faults.lacks(name, self.region)]
+            if there and not (self.spot and faults.lacks("spot", self.region)):
+                self._machine = there[0]
+                if "InstancePreferences" in self.body["ResourceConfig"]:
+                    # "Returned by DescribeTrainingJob after an instance type is selected": ResourceConfig, SDK model
+                    with self.lock:
+                        chosen = {"SelectedInstanceType": there[0], "SelectedInstanceCount": self._count}
+                        self.described["ResourceConfig"] = {**self.body["ResourceConfig"], **chosen}
                 return True
             if not self.spot:
                 self.become(
@@ -150,7 +164,7 @@ class Training:
     def _attempt(self, end: float) -> bool:
         """Run once on a machine; whether it was interrupted, and has to be run again."""
         self.become("Downloading", message="Downloading input data")
-        count = self.body["ResourceConfig"].get("InstanceCount", 1)
+        count = self._count
         bases = [self._folder / f"algo-{n}" for n in range(1, count + 1)]
         try:
             for n, base in enumerate(bases, 1):
@@ -187,7 +201,7 @@ class Training:
                 )
                 return False
         hosts = [f"algo-{n}" for n in range(1, count + 1)]
-        machine = self.body["ResourceConfig"]["InstanceType"]
+        machine = self._machine
         files = {
             "hyperparameters": self.body.get("HyperParameters", {}),
             "inputdataconfig": channels,
@@ -346,3 +360,10 @@ def _packed(folders: list[Path]) -> bytes | None:
 def _inside(base: Path, path: str) -> Path:
     """A folder of the container, where the emulator keeps it."""
     return base / path.removeprefix(BASE).lstrip("/")
+
+
+def machines(config: Mapping[str, Any]) -> list[str]:
+    """The machine types that a job or cluster may be of, in the order of preference."""
+    if "InstanceType" in config:
+        return [str(config["InstanceType"])]
+    return [str(each["InstanceType"]) for each in config.get("InstancePreferences", [])]

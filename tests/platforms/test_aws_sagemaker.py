@@ -359,6 +359,31 @@ def test_bad_settings_are_told_before_or_by_the_service(
     assert caught.value.fault == "user"
 
 
+def test_several_machine_types_are_one_job_which_tells_what_it_took(
+    emulation: Emulation, cloud: Cloud, tmp_path: Path
+) -> None:
+    types = ["ml.m5.4xlarge", "ml.m5.2xlarge", "ml.m5.xlarge"]
+    resources = Resources.model_validate({"machine": types, "count": 1})
+    job = job_of(cloud, "preferred", machine=None, resources=resources)
+    clouds.upload(cloud.storage, job, tmp_path)
+    emulation.set_faults(no_capacity=types[:1])
+    ref = cloud.jobs.submit(job)
+    status = clouds.until_ended(cloud.jobs, [ref])[ref.id]
+    assert (status.state, status.machine) == ("succeeded", "ml.m5.2xlarge")
+    emulation.set_faults(no_capacity=types)
+    none = job_of(cloud, "none-of-them", machine=None, resources=resources)
+    clouds.upload(cloud.storage, none, tmp_path / "none")
+    ref = cloud.jobs.submit(none)
+    assert clouds.until_ended(cloud.jobs, [ref])[ref.id].fault == "capacity"
+
+
+def test_a_bucket_of_another_region_is_refused(emulation: Emulation, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = opened(monkeypatch, emulation, "sagemaker", region="us-east-1")
+    with pytest.raises(PlatformError, match="is in eu-west-1") as error:
+        elsewhere.jobs.submit(job_of(elsewhere, "far-from-its-rows"))
+    assert error.value.fault == "user"
+
+
 def test_quota_is_a_want_of_machines(emulation: Emulation, cloud: Cloud) -> None:
     emulation.set_faults(no_quota=[MACHINE])
     with pytest.raises(PlatformError, match=r"no quota for 1 × ml\.m5\.large") as caught:

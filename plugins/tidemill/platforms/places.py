@@ -15,15 +15,16 @@ from typing import Any, Final
 from tidemill.spec.models import Train
 from tidemill.spec.platform import Place, Platform
 
+_PREFERENCES: Final = 5
 _OF_TRAINING: Final = ("after", "image", "checkpoint")
 """The keys of a place that are not the platform's own."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One way to run a training. ``platform`` is its place's; ``machines`` are the types that one job takes, in the
-    order of preference, none where the platform chooses; ``after`` is how long a job may be queued at the place before
-    this one."""
+    """One way to run a training. ``platform`` is its place's; ``machines`` are the types of which its job takes one, in
+    the order of preference, none where the platform chooses; ``after`` is how long a job may be queued at the place
+    before this one."""
 
     platform: Platform
     image: str = ""
@@ -64,8 +65,8 @@ class Choice:
         return (self.platform, self.spot) == (other.platform, other.spot)
 
 
-def choices(platform: Platform, train: Train, together: int = 1) -> list[Choice]:
-    """Every way to run the training, in order. ``together``: how many machine types one job on demand may name."""
+def choices(platform: Platform, train: Train) -> list[Choice]:
+    """Every way to run the training, in order."""
     machine, spot = train.resources.machine, train.resources.spot
     machines = machine if isinstance(machine, list) else [machine] if machine else []
     return [
@@ -79,7 +80,7 @@ def choices(platform: Platform, train: Train, together: int = 1) -> list[Choice]
         )
         for on_spot in ((False,) if spot is None else (True,) if spot.fallback == "fail" else (True, False))
         for place in (Place(), *platform.fallback)
-        for group in _groups(machines, 1 if on_spot else together)
+        for group in _groups(machines, 1 if on_spot else _together(platform, place, train))
     ]
 
 
@@ -109,6 +110,16 @@ def place_of(platform: Platform) -> str:
         "kubernetes": (platform.connection, platform.namespace),
     }.get(platform.provider, ())
     return "/".join(part for part in named if part)
+
+
+def _together(platform: Platform, place: Place, train: Train) -> int:
+    """How many machine types one job on demand may name.
+
+    SageMaker takes five ("InstancePreferences" in the SDK's model, where that excludes managed spot training). Not with
+    a key: disks of some types take none, and so none would have one ("VolumeKmsKeyId").
+    """
+    key = at(platform, place).encryption_key
+    return _PREFERENCES if train.service == "sagemaker" and key is None else 1
 
 
 def _groups(machines: Sequence[str], size: int) -> list[tuple[str, ...]]:

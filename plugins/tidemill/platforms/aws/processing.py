@@ -22,7 +22,9 @@ def status_of(described: Described) -> JobStatus:
     began, ended = described.get("ProcessingStartTime"), described.get("ProcessingEndTime")
     seconds = (ended - began).total_seconds() if began and ended else None
     # "Billing" of SageMaker Processing is by the second from start to end, for each instance.
-    times: dict[str, Any] = {"seconds": seconds, "billable": seconds}
+    cluster = described.get("ProcessingResources", {}).get("ClusterConfig", {})
+    machine = cluster.get("SelectedInstanceType", "")
+    times: dict[str, Any] = {"seconds": seconds, "billable": seconds, "machine": machine}
     if status == "Completed":
         return JobStatus("succeeded", **times)
     if status == "Failed":

@@ -161,6 +161,7 @@ def status_of(described: Described) -> JobStatus:
         "seconds": described.get("TrainingTimeInSeconds"),
         "billable": described.get("BillableTimeInSeconds"),
         "interruptions": sum(step["Status"] == "Interrupted" for step in transitions),
+        "machine": described.get("ResourceConfig", {}).get("SelectedInstanceType", ""),
     }
     if status == "Completed":
         return JobStatus("succeeded", **times)

@@ -37,7 +37,7 @@ def training_request(job: RemoteJob) -> dict[str, Any]:
         PlatformError: a setting is missing or beyond what SageMaker takes; the fault is the user's.
     """
     platform = job.platform
-    if not job.machine:
+    if not _types(job):
         raise _refused("SageMaker needs a machine type: train.resources.machine, e.g. ml.m5.xlarge")
     if not platform.role:
         raise _refused("SageMaker needs a role that jobs run as: platform.role")
@@ -66,10 +66,11 @@ def training_request(job: RemoteJob) -> dict[str, Any]:
         "OutputDataConfig": {"S3OutputPath": folder(job.output)},
         "ResourceConfig": _machines(job),
         "StoppingCondition": _stopping(job),
-        "EnableManagedSpotTraining": job.spot,
         "Tags": [{"Key": key, "Value": value} for key, value in {**platform.tags, **job.tags}.items()],
         "Environment": dict(job.environment),
     }
+    if job.spot:
+        body["EnableManagedSpotTraining"] = True
     if platform.encryption_key:
         body["OutputDataConfig"]["KmsKeyId"] = platform.encryption_key
     if job.checkpoint is not None:
@@ -106,14 +107,24 @@ def _channel(name: str, uri: str) -> dict[str, Any]:
     return {"ChannelName": name, "DataSource": {"S3DataSource": source}, "InputMode": "File"}
 
 
+def _types(job: RemoteJob) -> list[str]:
+    """The machine types of which the job takes one, in the order of preference."""
+    named = job.machine or job.resources.machine
+    return named if isinstance(named, list) else [named] if named else []
+
+
 def _machines(job: RemoteJob) -> dict[str, Any]:
-    disk = job.resources.disk
+    disk, types = job.resources.disk, _types(job)
     found: dict[str, Any] = {
-        "InstanceType": job.machine,
         "InstanceCount": job.resources.count,
         "VolumeSizeInGB": _DEFAULT_DISK_GB if disk is None else math.ceil(disk / 2**30),
     }
-    if job.platform.encryption_key and not has_local_disks(job.machine or ""):
+    if len(types) == 1:
+        found["InstanceType"] = types[0]
+    else:
+        # "One count for the job": InstancePreference.InstanceCount in the SDK's model.
+        found["InstancePreferences"] = [{"InstanceType": name} for name in types]
+    if job.platform.encryption_key and not any(has_local_disks(name) for name in types):
         found["VolumeKmsKeyId"] = job.platform.encryption_key
     return found
 
