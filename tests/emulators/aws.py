@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from tests.emulators.aws_auth import Keys
 from tests.emulators.aws_batch import Batch
 from tests.emulators.aws_errors import Refused, worded
 from tests.emulators.aws_lifecycle import OPERATIONS, Lifecycles
+from tests.emulators.aws_permissions import Asked, Permissions, of_batch, of_cloudwatch, of_s3, of_sagemaker
 from tests.emulators.aws_processing import Processing
 from tests.emulators.aws_sagemaker import SageMaker
 from tests.emulators.aws_store import Store, split
@@ -27,7 +28,7 @@ from tests.emulators.aws_validate import Validator
 from tests.emulators.clock import Clock
 from tests.emulators.server import Emulator, Refusal, launch, serve
 
-_SCOPE: Final = re.compile(r"Credential=[^/]+/\d+/([^/]+)/([^/]+)/aws4_request")
+_SCOPE: Final = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/aws4_request")
 _S3_QUERIES: Final = ("versions", "versioning", "lifecycle", "uploads", "location", "tagging", "encryption", "policy")
 _THROTTLED: Final = {
     "s3": ("SlowDown", 503),
@@ -51,6 +52,7 @@ class Aws(Emulator):
 
         self._moto: Callable[..., Any] = DomainDispatcherApplication(create_backend_app)
         self._keys = Keys()
+        self._permissions = Permissions()
         self._named: dict[tuple[str, str], set[str]] = {}
         clock, store = Clock(), Store()
         self._store = store
@@ -81,6 +83,7 @@ class Aws(Emulator):
             ],
             "processing": self.processing.report(),
             "batch": self.batch.report(),
+            "permissions": self._permissions.report(),
         }
 
     def close(self) -> None:
@@ -112,6 +115,7 @@ class Aws(Emulator):
         try:
             self._body(request)
             self._keys.check(request, service)
+            self._permissions.see(self._asked(service, operation, request, region))
             if service == "s3":
                 self._check_region(operation, request, region)
                 if operation in OPERATIONS:
@@ -180,6 +184,28 @@ class Aws(Emulator):
                 {"x-amz-bucket-region": actual},
             )
 
+    def _asked(self, service: str, operation: str, request: Request, region: str) -> Iterator[Asked]:
+        """What the caller has to be allowed for this call."""
+        key = _SCOPE.search(request.headers.get("Authorization", ""))
+        who = {"test": "connection", "stranger": ""}.get(key[1] if key else "", "job")
+        if not who:
+            return
+        if service == "s3":
+            yield from of_s3(who, operation, request.path, versioned="versionId" in request.args)
+        if service not in ("monitoring", "sagemaker", "batch"):
+            return
+        body = json.loads(self._body(request) or b"{}")
+        if service == "monitoring":
+            yield from of_cloudwatch(who, operation, body)
+        elif service == "sagemaker":
+            yield from of_sagemaker(who, operation.lstrip("/"), region, body)
+        else:
+            yield from of_batch(who, operation, region, body, self._tags_of)
+
+    def _tags_of(self, job: str) -> Mapping[str, str]:
+        found = self.batch.jobs.get(job)
+        return {} if found is None else found.described["tags"]
+
     def _container_environment(self) -> dict[str, str]:
         """What a container on ECS finds its credentials, and here its endpoint, by."""
         return {
@@ -215,12 +241,12 @@ def _region(platform: Mapping[str, Any]) -> str:
 
 def _service(request: Request) -> str:
     found = _SCOPE.search(request.headers.get("Authorization", ""))
-    return found[2] if found else "s3"
+    return found[3] if found else "s3"
 
 
 def _signed_region(request: Request) -> str:
     found = _SCOPE.search(request.headers.get("Authorization", ""))
-    return found[1] if found else ""
+    return found[2] if found else ""
 
 
 def _s3_operation(request: Request) -> str:

@@ -1,7 +1,7 @@
 """Who calls: Signature Version 4 is computed again and compared (IAM's guide, "Create a signed AWS API request").
 
-``test`` with the secret ``test`` is the connection's user. A key that begins with ``ASIAEXPIRED`` has expired. The keys
-that the emulator gives to containers are known while it lives.
+``test`` with the secret ``test`` is the connection's user, ``stranger`` likewise is somebody else. A key that begins
+with ``ASIAEXPIRED`` has expired. The keys that the emulator gives to containers are known while it lives.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Keys:
     """The access keys that are known, and the check of a call's signature."""
 
     def __init__(self) -> None:
-        self._secrets = {"test": ("test", "")}
+        self._secrets = {"test": ("test", ""), "stranger": ("stranger", "")}
 
     def container(self) -> dict[str, str]:
         """New keys for a container, in the form that ECS gives them at its credentials endpoint."""

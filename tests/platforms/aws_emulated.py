@@ -52,6 +52,6 @@ def client(emulation: Emulation, service: str, region: str = "eu-west-1") -> Any
         service,
         region_name=region,
         endpoint_url=emulation.url,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
+        aws_access_key_id="stranger",
+        aws_secret_access_key="stranger",
     )
