@@ -367,9 +367,11 @@ class Azure(Emulator):
         with self._lock:
             if self.tracking is None:
                 self.tracking = MlflowService(self.folder)
+            shown = time.time() - self.misbehaviour.faults.listing_delay
             names = {
                 name: (run.properties.get("experimentName") or "Default", run.properties.get("tags") or {})
                 for name, run in self.runs.items()
+                if run.created <= shown
             }
             answer: Response = self.tracking.forward(rest, request, names)
         return answer

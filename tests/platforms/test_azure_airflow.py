@@ -283,6 +283,37 @@ def test_a_published_pipeline_whose_answer_was_lost_is_found_again(emulation: Em
     assert job(emulation, found["name"])["log"] == "sum=7\n"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["lose", "half"])
+def test_a_published_pipeline_is_started_once_though_no_answer_comes_and_lists_are_late(
+    emulation: Emulation, connected: Any, fault: str
+) -> None:
+    register(emulation, "late", ADD)
+    given = {"published_pipeline": "late", "inputs": {"a": 5}, "experiment_name": f"late-{fault}"}
+    before = set(emulation.report()["jobs"])
+    emulation.set_faults(listing_delay=1.5, **{fault: {"PipelineSubmit": 1}})
+    found = pipeline(**given).execute(context(f"late-{fault}"))
+    emulation.set_faults()
+    assert set(emulation.report()["jobs"]) - before == {found["name"]}
+
+
+def test_a_published_pipeline_is_asked_for_once_where_azures_client_would_ask_again(
+    emulation: Emulation, connected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.exceptions import AirflowException
+
+    from tidemill.airflow import azureml
+
+    register(emulation, "unlucky", ADD)
+    monkeypatch.setattr(azureml, "_SEARCHES", (0.0,))
+    emulation.set_faults(fail={"PipelineSubmit": 9})
+    before = emulation.report()["calls"].get("PipelineSubmit", 0)
+    with pytest.raises(AirflowException):
+        pipeline(published_pipeline="unlucky", experiment_name="unlucky").execute(context("unlucky"))
+    assert emulation.report()["calls"]["PipelineSubmit"] == before + 1
+    emulation.set_faults()
+
+
 @pytest.mark.parametrize(
     ("connection", "kind"),
     [

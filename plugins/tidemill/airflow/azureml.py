@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AzureMlHook", "AzureMlJobOperator", "AzureMlPipelineOperator", "AzureMlStudioLink"]
 _KEY: Final = "tidemill_azureml"
+_SEARCHES: Final = (0.0, 2.0, 3.0, 5.0)
+"""Seconds before each search for a run that may have been started: the service's lists are late."""
 TAG: Final = "airflow-task"
 """The tag that says which task's a job is: a digest of its DAG, run, id and map index."""
 _OWN_PLACE: Final = re.compile(r"\$\{\{\s*(?:inputs|outputs)\.[^}]*\}\}")
@@ -82,8 +84,9 @@ class _Job(BaseOperator):
         )
 
     @abstractmethod
-    def start(self, name: str, tags: Mapping[str, str]) -> str:
-        """Start the job, or find the one that was; the name that the service knows it by."""
+    def start(self, name: str, tags: Mapping[str, str], *, again: bool = False) -> str:
+        """Start the job, or find the one that was; the name that the service knows it by. ``again``: an earlier try
+        may have started it."""
 
     def execute(self, context: Context) -> Any:
         """Start the job, or go on with the one that an earlier try started, and wait for its end."""
@@ -120,7 +123,7 @@ class _Job(BaseOperator):
         tags = {TAG: identity, **(self.tags or {})}
         if known and not known.get("done"):
             # An earlier try's: it may have been started, and its end not been seen.
-            name = known.get("job") or self.start(known["name"], {**tags, "airflow-attempt": str(attempt)})
+            name = known.get("job") or self.start(known["name"], {**tags, "airflow-attempt": str(attempt)}, again=True)
             status = self.hook.status(name)
             if status is not None and status.state not in ("failed", "stopped"):
                 self._running = name
@@ -220,8 +223,8 @@ class AzureMlJobOperator(_Job):
         self.command = _OWN_PLACE.sub(r"{% raw %}\g<0>{% endraw %}", self.command)
         super().render_template_fields(context, jinja_env)
 
-    def start(self, name: str, tags: Mapping[str, str]) -> str:
-        """See above; the name is the guard against a second one."""
+    def start(self, name: str, tags: Mapping[str, str], *, again: bool = False) -> str:
+        """See above; the name is the guard against a second one, whatever was tried before."""
         from azure.mgmt.machinelearningservices import models
 
         from tidemill.platforms.azure.bodies import inputs_of, outputs_of
@@ -254,8 +257,8 @@ class AzureMlPipelineOperator(_Job):
       pipeline component, or a single step. Its inputs are checked before it is started.
     - ``source_job``: the name of a pipeline job, the designer's too, that is run again with other inputs.
     - ``published_pipeline``: the id of a published pipeline (the designer's *Publish*). Azure ML gives its run a name
-      by itself, so a try that finds no answer looks for the run by its tag before it starts another; a run that is
-      started and not shown yet at that moment is started twice.
+      by itself, so a try that got no answer, and the one after it, look for the run by its tag, for ten seconds; a run
+      that is started and not listed by then is started twice.
 
     ``inputs``: as of ``AzureMlJobOperator``; a published pipeline takes values only. ``compute``: the cluster of the
     steps that name none.
@@ -286,18 +289,13 @@ class AzureMlPipelineOperator(_Job):
         self.inputs = inputs
         self.compute = compute
 
-    def start(self, name: str, tags: Mapping[str, str]) -> str:
+    def start(self, name: str, tags: Mapping[str, str], *, again: bool = False) -> str:
         """See above."""
         from tidemill.platforms.azure import bodies
 
         workspace, inputs = self.hook.workspace, dict(self.inputs or {})
         if self.published_pipeline:
-            with self.hook.jobs.translated(f"published pipeline {self.published_pipeline}"):
-                own = {**tags, "airflow-job": name}
-                found = bodies.run_with_tag(workspace, self.experiment_name, "airflow-job", name)
-                return found or bodies.start_published(
-                    workspace, self.published_pipeline, inputs, self.experiment_name, own
-                )
+            return self._published(self.published_pipeline, name, {**tags, "airflow-job": name}, again=again)
         job = {"display_name": self.display_name or self.task_id, "experiment_name": self.experiment_name}
         with self.hook.jobs.translated(f"pipeline job {name}"):
             if self.component:
@@ -306,6 +304,37 @@ class AzureMlPipelineOperator(_Job):
                 body = bodies.pipeline_of_job(workspace, str(self.source_job), inputs, self.compute, **job)
         self.hook.submit(name, body, tags)
         return name
+
+    def _published(self, pipeline: str, name: str, tags: Mapping[str, str], *, again: bool) -> str:
+        from tidemill.platforms.azure import bodies
+        from tidemill.platforms.ports import PlatformError
+
+        found = self._search(name) if again else None
+        if found is not None:
+            return found
+        try:
+            with self.hook.jobs.translated(f"published pipeline {pipeline}"):
+                return bodies.start_published(
+                    self.hook.workspace, pipeline, dict(self.inputs or {}), self.experiment_name, tags
+                )
+        except PlatformError as error:
+            # Without an answer, it may have been acted upon.
+            found = self._search(name) if error.fault == "system" and not error.throttled else None
+            if found is None:
+                raise
+            return found
+
+    def _search(self, name: str) -> str | None:
+        """The run that was started under a name, for as long as lists may not show it."""
+        from tidemill.platforms.azure import bodies
+
+        for pause in _SEARCHES:
+            time.sleep(pause)
+            with self.hook.jobs.translated(f"runs of experiment {self.experiment_name}"):
+                found = bodies.run_with_tag(self.hook.workspace, self.experiment_name, "airflow-job", name)
+            if found is not None:
+                return found
+        return None
 
 
 @contextmanager

@@ -120,9 +120,12 @@ class Workspace:
         answer.raise_for_status()
         return str(answer.text())
 
-    def call(self, method: str, path: str, body: Any = None, *, params: Mapping[str, str] | None = None) -> Any:
+    def call(
+        self, method: str, path: str, body: Any = None, *, params: Mapping[str, str] | None = None, once: bool = False
+    ) -> Any:
         """Ask one of the workspace's own services: ``path`` is ``history/v1.0``, ``mlflow/v1.0`` … and, after the
-        workspace's own id, what follows a ``|``.
+        workspace's own id, what follows a ``|``. ``once``: the call is sent a single time, whatever comes of it;
+        Azure's client sends a POST again that was answered with 500, 503 or 504, though it may have been acted upon.
 
         Raises:
             azure.core.exceptions.AzureError: refused, or no answer.
@@ -130,9 +133,8 @@ class Workspace:
         base, client = self._services
         service, _, rest = path.partition("|")
         request = request_of(method, f"{base}/{service}{self.scope}{rest}", json=body, params=params)
-        answer = client.send_request(
-            request, connection_timeout=TIMEOUTS["connection_timeout"], read_timeout=TIMEOUTS["read_timeout"]
-        )
+        settings = {name: TIMEOUTS[name] for name in ("connection_timeout", "read_timeout")}
+        answer = client.send_request(request, **settings, **({"retry_total": 0} if once else {}))
         answer.raise_for_status()
         return answer.json()
 

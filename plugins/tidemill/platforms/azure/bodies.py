@@ -204,7 +204,8 @@ def start_published(
 ) -> str:
     """Start a published pipeline (the designer's *Publish*) by its id, as its REST endpoint takes it; the run's id.
 
-    The service gives a run its id by itself: whoever may have started one already looks for it by tag first.
+    The service gives a run its id by itself, and takes no name: whoever may have started one already looks for it by
+    tag first, and the call is sent once.
 
     Raises:
         azure.core.exceptions.AzureError: there is none, refused, or no answer.
@@ -215,7 +216,7 @@ def start_published(
         "Tags": dict(tags),
         "RunSource": "SDK",
     }
-    answer = workspace.call("POST", f"pipelines/v1.0|/PipelineRuns/PipelineSubmit/{pipeline}", body)
+    answer = workspace.call("POST", f"pipelines/v1.0|/PipelineRuns/PipelineSubmit/{pipeline}", body, once=True)
     return str(answer["Id"])
 
 
