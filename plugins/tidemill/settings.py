@@ -8,6 +8,8 @@ from __future__ import annotations
 import configparser
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 from tidemill.errors import TidemillError
@@ -39,6 +41,21 @@ def setting(name: str, section: str = SECTION) -> str:
 def environment() -> str | None:
     """The name of the environment whose overlay is laid over every spec; ``None`` if none is chosen."""
     return os.environ.get("TIDEMILL_ENVIRONMENT", "").strip() or setting("environment") or None
+
+
+@contextmanager
+def chosen(environment: str | None) -> Iterator[None]:
+    """An environment as the one whose overlays are used, for a while; ``None``: the one that is set."""
+    before = os.environ.get("TIDEMILL_ENVIRONMENT")
+    if environment is not None:
+        os.environ["TIDEMILL_ENVIRONMENT"] = environment
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("TIDEMILL_ENVIRONMENT", None)
+        else:
+            os.environ["TIDEMILL_ENVIRONMENT"] = before
 
 
 def allow() -> tuple[str, ...]:

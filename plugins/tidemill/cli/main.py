@@ -223,6 +223,54 @@ def infra(
         _fail(f"tidemill: {output} differs from what these specs need; the same command without --check writes it")
 
 
+@app.command(epilog="Example: tidemill ci github --environment dev --environment prod")
+def ci(
+    system: Annotated[str, typer.Argument(help="Where the repository is: github, gitlab or azure-devops.")],
+    specs: Annotated[Path, typer.Argument(help="The specs: a folder, or one file.")] = Path("dags"),
+    output: Annotated[Path, typer.Option("--output", help="The repository's folder.")] = Path(),
+    deploy: Annotated[str, typer.Option(help="How Airflow gets them: astronomer, image or sync.")] = "image",
+    infra: Annotated[
+        Path | None, typer.Option("--infra", help="The folder of Terraform's root in the repository; infra if absent.")
+    ] = None,
+    no_infra: Annotated[bool, typer.Option("--no-infra", help="Leave Terraform out.")] = False,
+    environment: Annotated[
+        list[str] | None, typer.Option(help="Where to deliver to, in order; the last waits for a person. Repeatable.")
+    ] = None,
+    branch: Annotated[str, typer.Option(help="What is merged to this branch is delivered.")] = "main",
+    check: Annotated[bool, typer.Option("--check", help="Write nothing: show what would change, exit with 1.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that were changed by hand.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a repository's delivery pipeline: test each change, show Terraform's plan, apply and deploy what is merged.
+
+    Environments are those of the specs' overlays if none is named, else dev and prod. No file holds a secret: each
+    says at its top what to set before its first run. Files that were changed by hand are not replaced.
+    """
+    from tidemill.cli import ci as command
+
+    if check and force:
+        raise UsageProblem("--check and --force exclude each other")
+    delivery = command.delivery_of(
+        system,
+        specs,
+        output,
+        deploy=deploy,
+        infra=infra,
+        no_infra=no_infra,
+        environments=tuple(environment or ()),
+        branch=branch,
+    )
+    changes = command.write_or_compare(delivery, output, force=force, check=check)
+    if as_json:
+        _print_json(command.as_json(delivery, output, changes))
+    elif check:
+        print(changes.diff, end="")
+    else:
+        print("\n".join(command.report(delivery, output, changes)))
+    if check and not changes.none:
+        _fail(f"tidemill: {output} has another delivery pipeline; the same command without --check writes it")
+
+
 @app.command(epilog="Example: tidemill run dags/flight_delays.yaml --as-of 2013-07-01")
 def run(
     file: SpecFile,

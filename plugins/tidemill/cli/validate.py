@@ -100,6 +100,14 @@ def _rows(plans: tuple[Plan, ...]) -> str:
     return f"its rows: {shown}" if rows else "it has no matrix"
 
 
+def known_environments(results: Iterable[tuple[Path, Verdict]]) -> list[str]:
+    """The environments that files have overlays for, those judged and those they inherit, in alphabetical order."""
+    from tidemill.spec.reuse import environments_in
+
+    files = {path for file, verdict in results for path in (file, *verdict.files) if path.suffix in SUFFIXES}
+    return sorted({environment for file in files for environment in environments_in(file)})
+
+
 def check_environment(name: str | None, results: Iterable[tuple[Path, Verdict]]) -> None:
     """Refuse an environment that no file knows, of those judged and those they inherit.
 
@@ -108,10 +116,7 @@ def check_environment(name: str | None, results: Iterable[tuple[Path, Verdict]])
     """
     if name is None:
         return
-    from tidemill.spec.reuse import environments_in
-
-    files = {path for file, verdict in results for path in (file, *verdict.files) if path.suffix in SUFFIXES}
-    known = sorted({environment for file in files for environment in environments_in(file)})
+    known = known_environments(results)
     if name not in known:
         listed = f"known: {', '.join(known)}" if known else "none has `environments:`"
         raise UsageProblem(f'no file knows the environment "{name}"; {listed}')

@@ -13,11 +13,20 @@ from typing import Any, Final
 
 from tidemill.infra.needs import InfraProblem
 
-LOCK: Final = ".tidemill-infra.json"
-"""Which files were written, and the SHA-256 of each."""
-_ONCE: Final = frozenset({"backend.tf"})
-"""Files that are a person's from the moment they are there."""
 _FORMAT: Final = 1
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Which command writes, and the file in which it keeps the SHA-256 of each file that it wrote. ``once``: files that
+    are a person's from the moment they are there."""
+
+    command: str
+    lock: str
+    once: frozenset[str]
+
+
+INFRA: Final = Kind("tidemill infra", ".tidemill-infra.json", frozenset({"backend.tf"}))
 
 
 @dataclass
@@ -41,17 +50,17 @@ class Changes:
         return not (self.new or self.changed or self.stale or self.edited)
 
 
-def compare(folder: Path, files: Mapping[str, str]) -> Changes:
+def compare(folder: Path, files: Mapping[str, str], kind: Kind = INFRA) -> Changes:
     """What writing the files would do.
 
     Raises:
         InfraProblem: the folder or its lock file cannot be read.
     """
-    told, found = _lock(folder), Changes()
+    told, found = _lock(folder / kind.lock), Changes()
     diff: list[str] = []
     for path, text in files.items():
         there = _read(folder / path)
-        if path in _ONCE and there is not None:
+        if path in kind.once and there is not None:
             found.same.append(path)
         elif there is None:
             # One that was written and then removed is a change by hand, too, but nothing is lost by writing it again.
@@ -64,7 +73,7 @@ def compare(folder: Path, files: Mapping[str, str]) -> Changes:
             found.edited.append(path)
         if path not in found.same:
             diff += _diff(path, there or "", text)
-    for path in sorted(told.keys() - files.keys() - _ONCE):
+    for path in sorted(told.keys() - files.keys() - kind.once):
         there = _read(folder / path)
         if there is None:
             continue
@@ -74,7 +83,7 @@ def compare(folder: Path, files: Mapping[str, str]) -> Changes:
     return found
 
 
-def write(folder: Path, files: Mapping[str, str], *, force: bool) -> Changes:
+def write(folder: Path, files: Mapping[str, str], kind: Kind = INFRA, *, force: bool) -> Changes:
     """Write the files, and remove those that were written before and no longer belong to the root. Files that were
     not written by this are left alone.
 
@@ -82,11 +91,11 @@ def write(folder: Path, files: Mapping[str, str], *, force: bool) -> Changes:
         InfraProblem: files were changed by hand, and ``force`` is not given: nothing is written then; or the folder
             cannot be written.
     """
-    found = compare(folder, files)
+    found = compare(folder, files, kind)
     if found.edited and not force:
         names = ", ".join(found.edited[:3]) + (f" and {len(found.edited) - 3} more" if len(found.edited) > 3 else "")
         raise InfraProblem(
-            f"{folder}: {names} would be replaced, and what is there was not written by tidemill infra: see the "
+            f"{folder}: {names} would be replaced, and what is there was not written by {kind.command}: see the "
             "difference with --check, move it into a file of your own, or replace it with --force; nothing was written"
         )
     try:
@@ -96,10 +105,10 @@ def write(folder: Path, files: Mapping[str, str], *, force: bool) -> Changes:
         for path in (*found.stale, *(path for path in found.edited if path not in files)):
             (folder / path).unlink()
             _tidy((folder / path).parent, folder)
-        sums = {path: _sum(files[path]) for path in sorted(files) if path not in _ONCE}
+        sums = {path: _sum(files[path]) for path in sorted(files) if path not in kind.once}
         lock = json.dumps({"format": _FORMAT, "files": sums}, indent=2) + "\n"
-        if _read(folder / LOCK) != lock:
-            _put(folder / LOCK, lock)
+        if _read(folder / kind.lock) != lock:
+            _put(folder / kind.lock, lock)
     except OSError as e:
         raise InfraProblem(f"cannot write {e.filename or folder}: {e.strerror}; choose another --output") from None
     return found
@@ -131,18 +140,18 @@ def _read(file: Path) -> str | None:
         raise InfraProblem(f"cannot read {file}: {e.strerror}; choose another --output") from None
 
 
-def _lock(folder: Path) -> dict[str, str]:
-    text = _read(folder / LOCK)
+def _lock(file: Path) -> dict[str, str]:
+    text = _read(file)
     if text is None:
         return {}
     try:
         told: Any = json.loads(text)
         if told["format"] != _FORMAT:
-            raise InfraProblem(f"{folder / LOCK} was written by a later Tidemill: upgrade this one")
+            raise InfraProblem(f"{file} was written by a later Tidemill: upgrade this one")
         return {str(path): str(value) for path, value in told["files"].items() if _within(str(path))}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InfraProblem(
-            f"{folder / LOCK} is damaged: restore it, or remove it; without it, files that are there count as yours"
+            f"{file} is damaged: restore it, or remove it; without it, files that are there count as yours"
         ) from None
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tidemill.cli.locate import Place
 from tidemill.errors import TidemillError
 from tidemill.plan.model import DagPlan, Kind, Plan
+from tidemill.settings import chosen
 from tidemill.testing.dag import Dag
 
 if TYPE_CHECKING:
@@ -40,21 +39,6 @@ def load(path: Path, environment: str | None, row: str | None) -> Pipeline:
         except TidemillError as e:
             raise AssertionError(str(e)) from None
     return Pipeline(plan, file, place, row, environment)
-
-
-@contextmanager
-def chosen(environment: str | None) -> Iterator[None]:
-    """An environment as the one whose overlays are used, for a while; ``None``: the one that is set."""
-    before = os.environ.get("TIDEMILL_ENVIRONMENT")
-    if environment is not None:
-        os.environ["TIDEMILL_ENVIRONMENT"] = environment
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop("TIDEMILL_ENVIRONMENT", None)
-        else:
-            os.environ["TIDEMILL_ENVIRONMENT"] = before
 
 
 @dataclass(frozen=True)
