@@ -86,6 +86,10 @@ def _trained_here(values: dict[str, Any]) -> None:
     if not isinstance(platform, dict) or platform.get("provider") == "local":
         return
     values["platform"] = {"provider": "local"}
+    data = values.get("data")
+    if isinstance(data, dict) and data.get("version") == "object-store":
+        for key in ("version", "keep"):
+            data.pop(key, None)
     train = values.get("train")
     if not isinstance(train, dict):
         return
