@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from tests.emulators import Emulation
 from tests.mlflow_store import copy_store, store_template
 from tests.platforms import aws_emulated, clouds
-from tests.steps.training import OWN_CLASS, SKLEARN, Make, a_version, rows, trained, write_code
+from tests.steps import watched
+from tests.steps.training import SKLEARN, Make, a_version, rows, trained, write_code
+from tests.steps.watched import copied, day, template
 from tidemill.ledger.views import EVALUATION
 from tidemill.project import Project
-from tidemill.records import DataVersion, Evaluation, Record
-from tidemill.steps import evaluate, validate
+from tidemill.records import AsOf, Evaluation, Record
+from tidemill.steps import evaluate, monitor, score, validate
 from tidemill.steps.context import Forgetful, StepContext, StepError, StepWaits
 from tidemill.steps.ledger_io import read
+from tidemill.steps.predictions import Header
 
-__all__ = ["store_template"]
+__all__ = ["store_template", "template"]
 
 ASK = {"metrics": ["roc_auc", "log_loss"], "slices": ["carrier"]}
 SUITE = """
@@ -41,7 +47,7 @@ AWS: dict[str, Any] = {
 Run = Callable[[StepContext], Record]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def local_store(project: Project, store_template: Path) -> None:
     copy_store(store_template, project)
 
@@ -94,6 +100,7 @@ def told(ctx: StepContext) -> list[tuple[str, int, str]]:
 ONE_JOB = [("sagemaker-processing", 1, state) for state in ("intended", "submitted", "succeeded")]
 
 
+@pytest.mark.usefixtures("local_store")
 def test_an_evaluation_elsewhere_comes_to_the_same(make_context: Make, there: Make, project: Project) -> None:
     write_code(project, SKLEARN)
     data = a_version(project, rows(600, 1), rows(300, 2))
@@ -130,3 +137,85 @@ def test_a_suite_that_fails_elsewhere_says_what_it_says_here(make_context: Make,
         to_its_end(validate.run, there("validate", **given))
     assert str(elsewhere.value) == str(here.value)
     assert elsewhere.value.retry is False
+
+
+def scoring(make: Make, project: Project, template: Path) -> StepContext:
+    """A month to be scored by the champion, in several batches."""
+    copied(template, project.state)
+    watched.rows(day(4), 30).with_columns(pl.col("carrier").cast(pl.Categorical)).write_parquet(
+        project.path("include/rows.parquet")
+    )
+    instant = AsOf(instant=day(5), cause="scheduled", interval_start=day(4), interval_end=day(5))
+    settings = {"schedule": "monthly", "rows": 100, "columns": ["carrier"]}
+    ctx = make("score", dag_id="flights.score", run_id="s1", results={"as_of": instant}, score=settings)
+    with ctx.open_ledger() as ledger:
+        promoted = {"outcome": "promoted", "version": "1"}
+        ledger.append(watched.MODEL, "promotion", promoted, as_of=day(3), key="first")
+    return ctx
+
+
+def test_rows_scored_elsewhere_are_the_same_log(
+    make_context: Make, there: Make, project: Project, template: Path
+) -> None:
+    here = score.run(scoring(make_context, project, template))
+    log = Path(here.path)
+    before = [pl.read_parquet(file) for file in sorted(log.iterdir())]
+    heads = [Header.of(file) for file in sorted(log.iterdir())]
+    shutil.rmtree(log.parent)
+    ctx = scoring(there, project, template)
+    assert to_its_end(score.run, ctx) == here
+    files = sorted(log.iterdir())
+    assert [Header.of(file) for file in files] == heads
+    for file, table in zip(files, before, strict=True):
+        assert_frame_equal(pl.read_parquet(file), table, abs_tol=1e-9, rel_tol=0)
+    assert told(ctx) == ONE_JOB
+    # What is there already is not paid for again.
+    again = scoring(there, project, template)
+    assert score.run(again) == here
+    assert told(again) == ONE_JOB
+
+
+def watching(make: Make, project: Project, template: Path, **settings: Any) -> StepContext:
+    """April to be judged, with late labels of it and of March in a file of their own."""
+    copied(template, project.state)
+    march, april = watched.rows(day(3), 31), watched.rows(day(4), 30, shift=0.8, seed=1)
+    table = pl.concat([march, april.with_columns(pl.col("id") + 10_000)])
+    table.write_parquet(project.path("include/rows.parquet"))
+    table.select("id", "late").write_parquet(project.path("include/labels.parquet"))
+    instant = AsOf(instant=day(5), cause="scheduled", interval_start=day(4), interval_end=day(5))
+    asked = {
+        "min_rows": 50,
+        "drift": {"distance": "psi", "at_least": 0.2, "share": "30%"},
+        "performance": {"roc_auc": {"at_least": 0.99}},
+        "labels": {"source": "include/labels.parquet", "delay": "7 d"},
+        "compare_previous": True,
+        **settings,
+    }
+    ctx = make("monitor", dag_id="flights.monitor", run_id="m1", results={"as_of": instant}, monitor=asked)
+    with ctx.open_ledger() as ledger:
+        for version, at in (("2", day(2)), ("1", day(3))):
+            promoted = {"outcome": "promoted", "version": version}
+            ledger.append(watched.MODEL, "promotion", promoted, as_of=at, key=version)
+    return ctx
+
+
+def test_a_window_judged_elsewhere_is_judged_the_same(
+    make_context: Make, there: Make, project: Project, template: Path
+) -> None:
+    here = monitor.run(watching(make_context, project, template))
+    assert here.page is not None
+    page = Path(here.page).read_text()
+    assert here.previous is not None
+    assert here.fired == ("drift", "performance")
+    shutil.rmtree(Path(here.page).parent)
+    ctx = watching(there, project, template)
+    assert to_its_end(monitor.run, ctx) == here
+    assert Path(here.page).read_text() == page
+    assert told(ctx) == ONE_JOB
+
+
+def test_a_window_without_rows_is_no_job(there: Make, project: Project, template: Path) -> None:
+    ctx = watching(there, project, template, min_rows=5000, labels=None)
+    found = monitor.run(ctx)
+    assert found.why == ("the window has 300 rows, min_rows is 5,000: nothing is judged",)
+    assert told(ctx) == []

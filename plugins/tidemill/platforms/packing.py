@@ -43,8 +43,7 @@ _UNPACK = (
     'd=$(mktemp -d) && tar -xzf "$1/code.tar.gz" -C "$d" && shift && '
     'PYTHONPATH="$d${PYTHONPATH:+:$PYTHONPATH}" exec python3 -m tidemill.%s --code "$d" "$@"'
 )
-_WHOLE = frozenset({".py", ".json"})
-_LEFT_OUT = frozenset({"airflow", "backtest", "cli", "convert", "demo", "testing", "web"})
+_LEFT_OUT = frozenset({"airflow", "backtest", "cli", "convert", "delivery", "demo", "infra", "testing", "web"})
 """Packages of Tidemill that no container has a use for."""
 
 
@@ -190,9 +189,9 @@ def runtime_files() -> dict[str, bytes]:
 
 @cache
 def _whole() -> dict[str, bytes]:
-    """Tidemill's own code and tables, but for what only Airflow, the command line and people use."""
+    """Tidemill's own code, tables and pages, but for what only Airflow, the command line and people use."""
     base = Path(tidemill.__file__).parent
-    names = (path.relative_to(base) for path in base.rglob("*") if path.suffix in _WHOLE and path.is_file())
+    names = (path.relative_to(base) for path in base.rglob("*") if path.suffix != ".pyc" and path.is_file())
     wanted = [name for name in names if name.parts[0] not in _LEFT_OUT]
     return {f"tidemill/{name.as_posix()}": (base / name).read_bytes() for name in wanted}
 

@@ -29,7 +29,7 @@ def status_of(described: Described) -> JobStatus:
         return JobStatus("succeeded", **times)
     if status == "Failed":
         said = _TOLD.sub("", told, count=1) if _TOLD.match(told) else f"{reason} {told}".strip()
-        return JobStatus("failed", said, fault_of(f"{told} {reason}"), **times)
+        return JobStatus("failed", said, fault_of(f"{reason} {told}"), **times)
     if status == "Stopped":
         most = described.get("StoppingCondition", {}).get("MaxRuntimeInSeconds")
         if seconds is not None and most is not None and seconds >= most:
