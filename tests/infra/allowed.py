@@ -21,7 +21,8 @@ _TESTS: Final = {
 def values_of(root: Root) -> dict[str, str]:
     """The values of the expressions in a root's policies: its variables by their defaults."""
     found = {f"var.{name}": str(variable.default) for name, variable in root.variables.items()}
-    return {**found, "module.key.arn": f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/created"}
+    kms = f"arn:aws:kms:eu-west-1:{ACCOUNT}:key"
+    return {**found, "module.key.arn": f"{kms}/created", "data.aws_kms_key.key_1234.arn": f"{kms}/1234"}
 
 
 def policies(root: Root, *, of: str) -> dict[str, dict[str, Any]]:

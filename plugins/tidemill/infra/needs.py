@@ -23,7 +23,6 @@ versions in its bucket; what other steps compute over rows as jobs."""
 
 COMPUTED: Final = ("validate", "evaluate", "monitor", "score")
 """The steps that may run as jobs, besides the training."""
-_PLURAL: Final = {"region": "regions", "project": "projects", "namespace": "namespaces", "account": "accounts"}
 
 
 class InfraProblem(TidemillError):
@@ -118,8 +117,8 @@ class Needs:
                 users[name][pipeline.name] = pipeline
         return tuple(_one(word, name, asked[name], [*users[name].values()]) for name in sorted(users))
 
-    def one(self, key: str, of: Callable[[Pipeline], str | None]) -> str | None:
-        """The one value that all pipelines have; ``None`` if none of them has any.
+    def one(self, key: str, of: Callable[[Pipeline], str | None], what: str) -> str | None:
+        """The one value that all pipelines have, of ``what`` (``region``); ``None`` if none of them has any.
 
         Raises:
             InfraProblem: there are several, and a root has one.
@@ -127,10 +126,9 @@ class Needs:
         found = {value: pipeline for pipeline in self.pipelines if (value := of(pipeline)) is not None}
         if len(found) > 1:
             told = ", ".join(f"{value} ({pipeline.asked(key)})" for value, pipeline in sorted(found.items())[:2])
-            what = key.rpartition(".")[2]
             raise InfraProblem(
-                f"these specs are in several {_PLURAL.get(what, what + 's')}: {told}; a root is for one: name the "
-                "files of each in a call of its own"
+                f"these specs are of several {what}s: {told}; a root is for one: name the files of each in a call of "
+                "its own, with an --output of its own"
             )
         return next(iter(found), None)
 

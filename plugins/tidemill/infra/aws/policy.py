@@ -67,7 +67,7 @@ def _statement(one: Statement) -> Iterable[Attribute | Block]:
             (
                 Attribute("test", condition.test),
                 Attribute("variable", condition.variable),
-                Attribute("values", [Template(value) for value in condition.values]),
+                Attribute("values", [_written(value) for value in condition.values]),
             ),
         )
 

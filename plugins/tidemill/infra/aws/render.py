@@ -42,9 +42,9 @@ def render(needs: Needs, prefix: str) -> Root:
 def _place(aws: Aws) -> None:
     """The provider, its region and account."""
     needs = aws.needs
-    region = needs.one("platform.region", lambda p: p.platform.region)
+    region = needs.one("platform.region", lambda p: p.platform.region, "region")
     found = {p.name: role_of(p.platform.role) for p in needs.pipelines}
-    needs.one("platform.role", lambda p: f"account {role.account}" if (role := found[p.name]) else None)
+    needs.one("platform.role", lambda p: role.account if (role := found[p.name]) else None, "account")
     role = next(filter(None, found.values()), None)
     if region is None or role is None:
         asked = needs.pipelines[0].asked("platform")

@@ -13,7 +13,7 @@ from tidemill.infra.root import Made
 # Quotas of IAM ("IAM and AWS STS quotas") and Batch (CreateComputeEnvironment; Terraform adds 26 characters to a
 # prefix): the services' own references, November 2026.
 _PROFILE: Final = Limit("an IAM role's name", 64)
-_ENVIRONMENT: Final = Limit("a compute environment's name, with what Terraform adds", 128 - 27)
+_ENVIRONMENT: Final = Limit("a compute environment's name (Terraform adds 27)", 128 - 27)
 
 
 def queues(aws: Aws) -> None:

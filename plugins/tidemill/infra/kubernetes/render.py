@@ -40,7 +40,7 @@ class _Kubernetes:
 
     def render(self) -> Root:
         """Everything, in order."""
-        self.needs.one("platform.connection", lambda p: p.connection)
+        self.needs.one("platform.connection", lambda p: p.connection, "cluster")
         root = self.root
         root.variable("prefix", "string", "What names begin with that no spec says.", self.prefix)
         config = root.variable(
