@@ -16,6 +16,7 @@ from tests.platforms.aws_emulated import PLATFORM, client, running
 from tests.steps.test_remote import TRAIN, Task
 from tidemill.ledger import views
 from tidemill.steps.context import Forgetful, StepContext
+from tidemill.steps.remote_training import logged_metrics
 
 US = {
     "region": "us-east-1",
@@ -59,6 +60,25 @@ def jobs(task: Task) -> list[tuple[Any, ...]]:
     return [tuple(e.body[key] for key in ("attempt", "state", "place", "machine", "spot")) for e in entries]
 
 
+def name(task: Task) -> str:
+    return str(task.context.memory.get("job")["name"])
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("def f(c):\n  c.log_metric('a b', 1)\n  for n in x: c.log_metric(n, 1)", ["a b"]),
+        ("context.log_metric(value=1, name='c')", ["c"]),
+        ("log_metric('free', 1)\ncontext.log_metric(f'x{1}', 2)\ncontext.log_metric()\ncontext.log_metric(1, 2)", []),
+        ("context.log_metric('a', 1); context.log_metric('a', 2)", ["a"]),
+        ("def (", []),
+        ("a = '\0'", []),
+    ],
+)
+def test_the_names_that_a_function_logs_are_read_from_its_text(source: str, names: list[str]) -> None:
+    assert logged_metrics(source.encode()) == names
+
+
 def test_a_full_region_is_followed_by_another_and_the_ledger_knows_the_machine_that_was_taken(task: Any) -> None:
     trained = task()
     running().set_faults(no_capacity=["eu-west-1", f"us-east-1/{TYPES[0]}"])
@@ -71,6 +91,9 @@ def test_a_full_region_is_followed_by_another_and_the_ledger_knows_the_machine_t
         (2, "submitted", "us-east-1", None, False),
         (2, "succeeded", "us-east-1", TYPES[1], False),
     ]
+    described = client(running(), "sagemaker", "us-east-1").describe_training_job(TrainingJobName=name(trained))
+    names = [metric["Name"] for metric in described["AlgorithmSpecification"]["MetricDefinitions"]]
+    assert names[:2] == ["roc_auc", "rows"]  # what is evaluated, and what the function logs
     assert trained.links["console"].startswith("https://us-east-1.console.aws.amazon.com/")
     assert trained.result().last() == {"rows": float(len("rows of train"))}
 

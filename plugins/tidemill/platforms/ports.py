@@ -135,7 +135,8 @@ class RemoteJob:
     one that survives attempts, ``None`` without checkpoints.
 
     A job that computes over rows but trains nothing (``python -m tidemill.processing``) has folders of its own instead
-    of ``data``, in ``inputs``: by the name under which its container finds them.
+    of ``data``, in ``inputs``: by the name under which its container finds them. ``metrics`` are the names of what it
+    may log, as far as they are known beforehand.
     """
 
     name: str
@@ -154,6 +155,7 @@ class RemoteJob:
     timeout: timedelta | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
+    metrics: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tidemill.checks.code import module_file, tree_of
 from tidemill.platforms.places import Choice, choices
 from tidemill.platforms.ports import JobRef, JobStatus, PlatformError, RemoteJob, TrackedTraining
 from tidemill.records import DataVersion
@@ -70,7 +72,14 @@ class _Training(remote.Work):
 
     def complete(self, job: RemoteJob, base: str, cleared: int) -> RemoteJob:
         checkpoint = job.checkpoint and checkpoint_place(job.checkpoint, job.name, cleared)
-        return replace(job, data=f"{base}/data/{self.data.version}", checkpoint=checkpoint)
+        metrics = (*self.ctx.spec.evaluate.metrics, *self._logged)
+        return replace(job, data=f"{base}/data/{self.data.version}", checkpoint=checkpoint, metrics=metrics)
+
+    @cached_property
+    def _logged(self) -> Sequence[str]:
+        """The names that the function's module logs by ``log_metric("…")``."""
+        file = module_file(self.ctx.spec.train.code.partition(":")[0], self.ctx.project.root)
+        return [] if file is None else logged_metrics(file.read_bytes())
 
     def upload(self, job: RemoteJob) -> RemoteJob:
         storage, train = self.at(job.platform).storage, self.ctx.spec.train
@@ -108,3 +117,19 @@ class _Training(remote.Work):
         except (PlatformError, BadFile, OSError):
             return ""
         return f"{failure.message}\n{failure.traceback}".rstrip() if failure else ""
+
+
+def logged_metrics(source: bytes) -> list[str]:
+    """The names that are written out in a module's calls of ``log_metric``, in order; none if it is no Python."""
+    try:
+        tree = tree_of(source)
+    except (SyntaxError, ValueError):
+        return []
+    named = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "log_metric":
+            given = [*node.args[:1], *(word.value for word in node.keywords if word.arg == "name")]
+            named += [
+                value.value for value in given if isinstance(value, ast.Constant) and isinstance(value.value, str)
+            ]
+    return list(dict.fromkeys(named))

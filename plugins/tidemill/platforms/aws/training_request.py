@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from tidemill.platforms import packing
 from tidemill.platforms.ports import PlatformError, RemoteJob
-from tidemill.spec.metrics import METRICS
 
 BASE: Final = "/opt/ml"
 MODEL: Final = f"{BASE}/model"
@@ -26,7 +25,8 @@ _DEFAULT_DISK_GB: Final = 30
 _LOCAL_DISKS: Final = re.compile(
     r"ml\.(?:g4dn|g5|gr?6e?|g7e|p3dn|p4de?|p5(?:e|en)?|p6[a-z0-9-]*|trn[0-9]\w*|[a-z]\d\w*d\w*)\."
 )
-_METRICS: Final = (*METRICS, "loss", "train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
+_COMMON_METRICS: Final = ("loss", "train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
+"""What many functions log by a name that they make up."""
 _MOST_METRICS: Final = 40
 
 
@@ -58,7 +58,7 @@ def training_request(job: RemoteJob) -> dict[str, Any]:
             # An entry has at most 256 characters, a list at most 100 entries.
             "ContainerEntrypoint": command[:3],
             "ContainerArguments": command[3:],
-            "MetricDefinitions": metric_definitions(_METRICS),
+            "MetricDefinitions": metric_definitions((*job.metrics, *_COMMON_METRICS)),
         },
         "InputDataConfig": [
             _channel(name, uri) for name, uri in (("code", job.code), ("data", job.data), ("job", job.job))
@@ -84,10 +84,11 @@ def training_request(job: RemoteJob) -> dict[str, Any]:
 
 
 def metric_definitions(names: Sequence[str]) -> list[dict[str, str]]:
-    """How SageMaker finds the metrics in what the job prints: lines ``[tidemill] metric NAME=VALUE step=N``."""
+    """How SageMaker finds the metrics in what the job prints: lines ``[tidemill] metric NAME=VALUE step=N``. It asks
+    for each by its name, and takes 40."""
     return [
         {"Name": name, "Regex": rf"\[tidemill\] metric {re.escape(name)}=([-+0-9.eE]+)"}
-        for name in list(names)[:_MOST_METRICS]
+        for name in list(dict.fromkeys(names))[:_MOST_METRICS]
     ]
 
 
