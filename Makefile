@@ -67,4 +67,4 @@ clean: stop ## remove the demonstration's state and all caches; .venv stays
 	find . -path "./.venv*" -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
 
 distclean: clean ## clean, and remove the environments
-	rm -rf .venv .venv-next .venv-node tests/emulators/azurite/node_modules
+	rm -rf .venv .venv-next .venv-checkov .venv-node tests/emulators/azurite/node_modules

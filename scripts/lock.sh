@@ -26,3 +26,4 @@ compile requirements.txt pyproject.toml "${cut[@]}" \
 compile requirements/demo.txt --group demo "${cut[@]}"
 compile requirements/dev.txt --group dev "${cut[@]}"
 compile requirements/airflow-next.txt --group airflow-next "$@"
+compile requirements/checkov.txt --group checkov "$@"

@@ -4,6 +4,7 @@
 #
 #   scripts/setup.sh          .venv: run time, demonstration, development
 #   scripts/setup.sh next     .venv-next: the coming Airflow, for the tests of the importer; after .venv, by its uv
+#   scripts/setup.sh checkov  .venv-checkov: what judges the Terraform that is written; likewise
 #   PYTHON=python3.12 scripts/setup.sh    chooses the interpreter
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,6 +14,10 @@ locks=(requirements.txt requirements/demo.txt requirements/dev.txt)
 if [ "${1:-}" = next ]; then
     venv=.venv-next
     locks=(requirements/airflow-next.txt)
+    PYTHON=${PYTHON:-.venv/bin/python}
+elif [ "${1:-}" = checkov ]; then
+    venv=.venv-checkov
+    locks=(requirements/checkov.txt)
     PYTHON=${PYTHON:-.venv/bin/python}
 fi
 uv=.venv/bin/uv

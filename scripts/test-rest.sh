@@ -24,6 +24,7 @@ else
     missing+=(next)
     echo "test-all: skipping the next tests: the coming Airflow could not be installed"
 fi
+scripts/setup.sh checkov || echo "test-all: without checkov its tests are skipped: it could not be installed"
 part browser chromium chromium-browser google-chrome
 part node node nodejs
 part terraform terraform
