@@ -18,7 +18,8 @@ class Faults:
     as throttled, are answered with the service's internal error, or are acted upon and then never answered.
     ``slow``: operation → seconds by which each answer is late. ``listing_delay``: seconds for which a new job is not
     shown by lists and searches (a read by its own id finds it). ``no_capacity``: machine types that are never to be
-    had (``spot`` stands for every spot machine), regions in which none is, or one in a region (``us-east-1/spot``).
+    had (``spot`` stands for every spot machine), regions (namespaces) in which none is, or one in a region
+    (``us-east-1/spot``).
     ``preempt``: how many running spot jobs are interrupted, each after ``preempt_after`` seconds. ``start_delay``:
     seconds that a job is queued. ``hold``: jobs run for ever. ``missing_output``: jobs succeed, and what they left is
     not there. ``half``: operation → how many of its next answers are cut in the middle. ``denied``: operations that the

@@ -40,7 +40,8 @@ class Kubernetes(Emulator):
     def __init__(self, folder: Path, platform: Mapping[str, Any]) -> None:
         super().__init__(folder, platform)
         self.jobs: dict[tuple[str, str], Running] = {}
-        self.namespaces = {"default", str(platform.get("namespace") or "default")}
+        places = (platform, *platform.get("fallback", []))
+        self.namespaces = {"default", *(str(place["namespace"]) for place in places if place.get("namespace"))}
         self.store: Emulation | None = None
         self._lock = threading.RLock()
         self._clock = Clock()

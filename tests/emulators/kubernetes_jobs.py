@@ -209,7 +209,7 @@ class Running:
         if not missing:
             return False
         limits = (self._pod_spec["containers"][0].get("resources") or {}).get("limits") or {}
-        asked = {*(self._pod_spec.get("nodeSelector") or {}).values(), *limits}
+        asked = {*(self._pod_spec.get("nodeSelector") or {}).values(), *limits, self.job["metadata"]["namespace"]}
         return bool(missing & asked) or ("spot" in missing and self.spot)
 
     def _pulled(self, pod: dict[str, Any]) -> bool:

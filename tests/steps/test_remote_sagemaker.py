@@ -98,6 +98,7 @@ def test_a_full_region_is_followed_by_another_and_the_ledger_knows_the_machine_t
     assert trained.result().last() == {"rows": float(len("rows of train"))}
 
 
+@pytest.mark.slow
 def test_a_spot_machine_is_waited_for_at_each_place(task: Any) -> None:
     trained = task(spot={"checkpoint": "s3://acme-ml/checkpoints", "wait": "1 s"}, machine=TYPES[0])
     running().set_faults(no_capacity=["eu-west-1/spot"])

@@ -240,7 +240,9 @@ class _Attempts:
             intent = replace(intent, code=self._package.version)
             job = self._job(intent)
             cloud.storage.put(self._package.file, f"{job.code}/code.tar.gz")
-            ref = cloud.jobs.submit(self.work.upload(job))
+            job = self.work.upload(job)
+            ref = cloud.jobs.submit(job)
+            intent = replace(intent, began=datetime.now(UTC).isoformat())  # what was uploaded may have taken hours
             self.ctx.log.info("submitted job %s to %s: %s", job.name, cloud.service, intent.where)
         else:
             self.ctx.log.info("job %s is there already", job.name)
