@@ -43,7 +43,10 @@ YOURS: Final = frozenset({"requirements.txt", "Dockerfile", ".astro/config.yaml"
 
 def kind_of(delivery: Delivery) -> Kind:
     """How its files are told apart from those of people."""
-    return Kind(f"tidemill ci {delivery.system}", f".tidemill-ci-{delivery.system}.json", YOURS)
+    aside = "move it into a file of your own"
+    if delivery.system == "gitlab":
+        aside = "move its jobs into .gitlab/own.yml, which is included"
+    return Kind(f"tidemill ci {delivery.system}", f".tidemill-ci-{delivery.system}.json", YOURS, aside)
 
 
 def files_of(delivery: Delivery) -> dict[str, str]:

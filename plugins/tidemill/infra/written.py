@@ -19,11 +19,12 @@ _FORMAT: Final = 1
 @dataclass(frozen=True)
 class Kind:
     """Which command writes, and the file in which it keeps the SHA-256 of each file that it wrote. ``once``: files that
-    are a person's from the moment they are there."""
+    are a person's from the moment they are there. ``aside``: where to put what is in the way."""
 
     command: str
     lock: str
     once: frozenset[str]
+    aside: str = "move it into a file of your own"
 
 
 INFRA: Final = Kind("tidemill infra", ".tidemill-infra.json", frozenset({"backend.tf"}))
@@ -96,7 +97,7 @@ def write(folder: Path, files: Mapping[str, str], kind: Kind = INFRA, *, force: 
         names = ", ".join(found.edited[:3]) + (f" and {len(found.edited) - 3} more" if len(found.edited) > 3 else "")
         raise InfraProblem(
             f"{folder}: {names} would be replaced, and what is there was not written by {kind.command}: see the "
-            "difference with --check, move it into a file of your own, or replace it with --force; nothing was written"
+            f"difference with --check, {kind.aside}, or replace it with --force; nothing was written"
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
