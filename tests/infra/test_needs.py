@@ -202,6 +202,15 @@ def test_kubernetes_has_what_its_pods_need(tmp_path: Path) -> None:
     assert (told["reaches_store"], told["reaches_peers"]) == (True, True)
 
 
+def test_other_places_are_said_to_be_left_out(tmp_path: Path) -> None:
+    image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/flights:1"
+    elsewhere = [{"region": "us-east-1", "bucket": "s3://acme-ml-us", "image": image}]
+    spec = changed(SAGEMAKER, train__resources__spot=None, platform__fallback=elsewhere)
+    (note,) = (note for note in root(tmp_path, flights=spec).notes if "other places" in note)
+    assert re.match(r"dags/flights\.yaml:\d+ platform\.fallback: ", note)
+    assert not [note for note in root(tmp_path / "2", flights=SAGEMAKER).notes if "other places" in note]
+
+
 def test_a_namespace_that_is_there_gets_no_quota(tmp_path: Path) -> None:
     made = root(tmp_path, flights=changed(KUBERNETES, platform__existing=["namespace", "service_account"]))
     assert calls(made) == ["airflow_ml", "network_ml"]

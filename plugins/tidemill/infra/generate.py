@@ -32,7 +32,14 @@ def root_of(needs: Needs, prefix: str) -> Root:
             f"{asked}: no infrastructure is written for {needs.provider} yet, but for {' and '.join(sorted(PROVIDERS))}"
         )
     renderer: _Renderer = import_module(f"tidemill.infra.{needs.provider}.render")
-    return renderer.render(needs, prefix)
+    root = renderer.render(needs, prefix)
+    root.notes += [
+        f"{pipeline.asked('platform.fallback')}: for the other places where {pipeline.name} may train nothing is "
+        "written, neither there nor in the policies here."
+        for pipeline in needs.pipelines
+        if pipeline.platform.fallback
+    ]
+    return root
 
 
 def files_of(needs: Needs, prefix: str) -> dict[str, str]:
