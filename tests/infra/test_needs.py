@@ -149,6 +149,17 @@ PROBLEMS: Final[dict[str, tuple[dict[str, Any], str]]] = {
         {"a": SAGEMAKER, "b": changed(SAGEMAKER, platform__role="arn:aws:iam::999999999999:role/x")},
         r"several accounts: 123456789012 .*999999999999",
     ),
+    "China": (
+        {
+            "a": changed(
+                SAGEMAKER,
+                platform__role="arn:aws-cn:iam::123456789012:role/x",
+                platform__region="cn-north-1",
+                train__image="registry.example.org/flights:1",
+            )
+        },
+        r"a\.yaml:\d+ platform\.role: nothing is written for AWS in China",
+    ),
     "two clusters": (
         {"a": KUBERNETES, "b": changed(KUBERNETES, platform__connection="other")},
         "several clusters: kubernetes_default",
@@ -190,6 +201,18 @@ def test_what_fits_no_root_is_told_with_its_place(name: str, tmp_path: Path) -> 
 def test_a_word_for_what_is_there_is_checked(existing: list[str], told: str, tmp_path: Path) -> None:
     with pytest.raises(SpecErrors, match=told):
         needs(tmp_path, flights=changed(SAGEMAKER, platform__existing=existing))
+
+
+def test_airflow_may_do_on_kubernetes_what_it_does(tmp_path: Path) -> None:
+    """The calls in the code, and the verbs of Kubernetes' API for them."""
+    from tidemill.infra.kubernetes.render import AIRFLOW
+    from tidemill.platforms import kubernetes
+
+    text = "".join(file.read_text() for file in Path(kubernetes.__path__[0]).glob("*.py"))
+    called = set(re.findall(r"\.(\w+?)_namespaced_(\w+)\b", text))
+    assert len(called) >= 5
+    verbs = {(verb.replace("read", "get"), f"{resource}s") for verb, resource in called}
+    assert {(verb, resource) for _, resource, allowed in AIRFLOW for verb in allowed} == verbs
 
 
 def test_kubernetes_has_what_its_pods_need(tmp_path: Path) -> None:

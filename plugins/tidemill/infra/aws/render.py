@@ -49,6 +49,9 @@ def _place(aws: Aws) -> None:
     if region is None or role is None:
         asked = needs.pipelines[0].asked("platform")
         raise InfraProblem(f"{asked}: the account is that of platform.role, the region platform.region: name both")
+    if role.partition == "aws-cn":
+        asked = needs.pipelines[0].asked("platform.role")
+        raise InfraProblem(f"{asked}: nothing is written for AWS in China, whose services have other names in policies")
     first = needs.pipelines
     aws.root.variable("prefix", "string", "What names begin with that no spec says.", aws.prefix)
     aws.root.variable("region", "string", "The region.", region, [p.asked("platform.region") for p in first])
