@@ -167,6 +167,39 @@ def test_environments_are_those_of_the_specs(tmp_path: Path, tidemill: CommandLi
     assert 'no file knows the environment "prd"; known: dev, prod, staging' in said.err
 
 
+def test_environments_that_differ_get_a_root_each(tmp_path: Path, tidemill: CommandLine) -> None:
+    tidemill("new", "churn", "--provider", "aws", cwd=tmp_path)
+    overlays(tmp_path, dev="{platform: {bucket: 's3://acme-dev'}}", prod="{schedule: daily}")
+    said = tidemill("ci", "github")
+    for name in ("dev", "prod"):
+        command = f"tidemill infra dags --environment {name} --prefix tidemill-{name} --output infra/{name}"
+        assert f"next:  {command}\n" in said.out
+        assert tidemill(*command.split()[1:]).code == 0
+        assert f"      - run: {command} --check\n" in (tmp_path / FILES["github"]).read_text()
+        assert tidemill(*command.split()[1:], "--check").code == 0
+    bucket = "acme-dev"
+    assert bucket in (tmp_path / "infra" / "dev" / "variables.tf").read_text()
+    assert bucket not in (tmp_path / "infra" / "prod" / "variables.tf").read_text()
+
+
+def test_an_environment_without_a_cloud_has_no_terraform(tmp_path: Path, tidemill: CommandLine) -> None:
+    tidemill("new", "churn", "--provider", "aws", cwd=tmp_path)
+    spec = tmp_path / "dags" / "churn.yaml"
+    text = spec.read_text()
+    cloud = text[text.index("  provider: aws") : text.index("\ndata:")]
+    service = text[text.index("  service: sagemaker") : text.index("  params:")]
+    nested = [
+        f"    {line}" for line in ["platform:", *cloud.splitlines(), "train:", *service.splitlines()] if line.strip()
+    ]
+    text = text.replace(cloud, "  provider: local\n").replace(service, "")
+    spec.write_text("\n".join([text, "environments:", "  dev: {owner: me}", "  prod:", *nested, ""]))
+    said = tidemill("ci", "github")
+    assert said.code == 1
+    assert "in dev these specs run on this machine" in said.err
+    assert tidemill("ci", "github", "--environment", "prod", "--json").json["infra"] == "infra"
+    assert tidemill("ci", "gitlab", "--no-infra", "--json").json["provider"] == "aws"
+
+
 def test_a_mistake_in_an_overlay_is_found_before_anything_is_written(tmp_path: Path, tidemill: CommandLine) -> None:
     tidemill("new", "churn", cwd=tmp_path)
     overlays(tmp_path, prod="{schedule: mothly}")
@@ -187,9 +220,10 @@ def test_a_mistake_in_an_overlay_is_found_before_anything_is_written(tmp_path: P
         (["github", "--deploy", "sync"], "these specs run on local"),
         (["github", "--infra", "infra"], "need no infrastructure"),
         (["github", "--infra", "infra", "--no-infra"], "exclude each other"),
-        (["github", "--environment", "a b"], '--environment "a b"'),
+        (["github", "--environment", "a b"], 'the environment "a b"'),
         (["github", "--environment", "${{ secrets.X }}"], "letters, digits"),
-        (["github", "--environment", "dev", "--environment", "Dev"], "names one twice"),
+        (["github", "--environment", "production-of-the-north-2"], "at most 23"),
+        (["github", "--environment", "dev", "--environment", "Dev"], "two environments have one name"),
         (["github", "--branch", "main']; x"], "--branch"),
         (["github", "--output", "dags/churn.yaml"], "is a file"),
         (["github", "--output", "include"], "lies outside of include"),

@@ -42,13 +42,12 @@ def every_kind(system: str | None = None) -> Iterator[Delivery]:
     """Each system, provider and way to deploy that go together, with Terraform and without."""
     providers = ("local", *BUCKETS, "kubernetes")
     for of, provider, deploy, infra in itertools.product(SYSTEMS, providers, DEPLOYS, ("infra", None)):
-        if (
-            (deploy == "sync" and provider not in BUCKETS)
-            or (infra and provider == "local")
-            or system not in (None, of)
-        ):
-            continue
-        yield replace(PLAIN, system=of, provider=provider, deploy=deploy, infra=infra)
+        possible = (deploy != "sync" or provider in BUCKETS) and (infra is None or provider != "local")
+        if possible and system in (None, of):
+            kind = replace(PLAIN, system=of, provider=provider, deploy=deploy, infra=infra)
+            yield kind
+            if infra and deploy == "image":
+                yield replace(kind, known=kind.environments)
 
 
 def pipeline_of(delivery: Delivery) -> str:
@@ -58,7 +57,12 @@ def pipeline_of(delivery: Delivery) -> str:
 
 def name_of(delivery: Delivery) -> str:
     """What a kind is called in a test."""
-    parts = (delivery.system, delivery.provider, delivery.deploy, "infra" if delivery.infra else "plain")
+    parts = (
+        delivery.system,
+        delivery.provider,
+        delivery.deploy,
+        "roots" if delivery.own_roots else delivery.infra or "plain",
+    )
     return "-".join(parts)
 
 

@@ -84,6 +84,21 @@ def test_plan_apply_and_drift_with_the_real_terraform(tmp_path: Path) -> None:
 
 
 @pytest.mark.terraform
+def test_environments_with_roots_of_their_own_keep_apart(tmp_path: Path) -> None:
+    for name in ("dev", "prod"):
+        folder = tmp_path / "infra" / name
+        folder.mkdir(parents=True)
+        (folder / "main.tf").write_text(ROOT)
+        (folder / "own.auto.tfvars").write_text(f"size = {len(name)}\n")
+    script = script_of(replace(PLAIN, known=("dev", "prod")), "terraform apply")
+    said = run(script, tmp_path, ENVIRONMENT="prod")
+    assert said.returncode == 0, said.stderr
+    state = json.loads((tmp_path / "infra" / "prod" / "terraform.tfstate").read_text())
+    assert state["resources"][0]["instances"][0]["attributes"]["input"]["value"] == 4
+    assert not (tmp_path / "infra" / "dev" / "terraform.tfstate").exists()
+
+
+@pytest.mark.terraform
 def test_gitlab_reports_how_many_resources_would_change(tmp_path: Path) -> None:
     infra = root(tmp_path)
     apk = tmp_path / "bin" / "apk"  # Alpine's installer, where jq is there already
@@ -101,7 +116,7 @@ def test_gitlab_reports_how_many_resources_would_change(tmp_path: Path) -> None:
 
 def signed(delivery: Delivery, folder: Path, ending: str, **environment: str) -> str:
     """What a script prints at its end, after it has signed in."""
-    script = script_of(delivery, "terraform apply").partition("cd infra\n")[0]
+    script = script_of(delivery, "terraform apply").partition('cd "infra"\n')[0]
     said = run(f"{script}{ending}", folder, "sh", ID_TOKEN="a.b.c", **environment)
     assert said.returncode == 0, said.stderr
     return said.stdout

@@ -11,12 +11,14 @@ from tidemill.cli.locate import UsageProblem, place_of
 from tidemill.cli.validate import check_environment, known_environments, unique_errors, verdicts
 from tidemill.delivery.model import BUCKETS, DEPLOYS, SYSTEMS, Delivery
 from tidemill.infra.written import Changes
-from tidemill.settings import chosen
+from tidemill.settings import chosen as chosen_environment
 from tidemill.spec.errors import SpecErrors
+from tidemill.verdict import Verdict
 
 _PATH: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
 """What stands in scripts as it is: neither a shell nor a CI system reads anything else into it."""
-_ENVIRONMENT: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
+_ENVIRONMENT: Final = re.compile(r"[A-Za-z]([A-Za-z0-9_-]{0,21}[A-Za-z0-9])?")
+"""What the names of jobs, of connections and of what Terraform makes may hold."""
 _USUAL: Final = ("dev", "prod")
 """The environments of specs that have no overlays."""
 _STAGES: Final = ("dev", "test", "qa", "uat", "stag", "pre", "", "prod")
@@ -55,6 +57,8 @@ def delivery_of(
             "choose image or astronomer"
         )
     generated, folder = _infra(provider, infra, no_infra, specs)
+    if folder is not None:
+        found.all_use_a_provider(chosen)
     place = place_of(specs)
     tests = place.project.root / "tests"
     return Delivery(
@@ -79,8 +83,9 @@ class Specs:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._base = list(verdicts([path]))
+        self._without = _providers(self._base)
         self.known = tuple(sorted(known_environments(self._base), key=_stage))
-        self._providers = {name: self._provider(name) for name in self.known or (None,)}
+        self._providers = {name: self._with(name) for name in self.known}
 
     def environments(self, asked: tuple[str, ...]) -> tuple[str, ...]:
         """Those to deliver to, in order.
@@ -88,14 +93,18 @@ class Specs:
         Raises:
             UsageProblem: one is named twice, is no name, or no spec knows it although they know others.
         """
-        for name in asked:
+        for name in asked if self.known else ():
+            check_environment(name, self._base)
+        chosen = asked or self.known or _USUAL
+        for name in chosen:
             if not _ENVIRONMENT.fullmatch(name):
-                raise UsageProblem(f'--environment "{name}": at most 40 letters, digits, "_" and "-", a letter first')
-            if self.known:
-                check_environment(name, self._base)
-        if len({name.lower() for name in asked}) < len(asked):
-            raise UsageProblem(f"--environment names one twice: {', '.join(asked)}")
-        return asked or self.known or _USUAL
+                raise UsageProblem(
+                    f'the environment "{name}": at most 23 letters, digits, "_" and "-", that begin with a letter and '
+                    "end with a letter or digit"
+                )
+        if len({name.lower() for name in chosen}) < len(chosen):
+            raise UsageProblem(f"two environments have one name: {', '.join(chosen)}")
+        return chosen
 
     def provider(self, environments: tuple[str, ...]) -> str:
         """The one cloud that the specs use in some environments; ``local``: none.
@@ -104,8 +113,8 @@ class Specs:
             UsageProblem: there are several.
         """
         used: dict[str, str] = {}
-        for name in environments if self.known else (None,):
-            used |= self._providers[name]
+        for name in environments:
+            used |= self._providers.get(name, self._without)
         if len(used) > 1:
             told = ", ".join(f"{provider} ({used[provider]})" for provider in sorted(used))
             raise UsageProblem(
@@ -114,20 +123,40 @@ class Specs:
             )
         return next(iter(used), "local")
 
-    def _provider(self, environment: str | None) -> dict[str, str]:
-        """Each cloud, with a file that names it."""
-        with chosen(environment):
-            results = list(verdicts([self.path]))
-        errors = unique_errors(results)
-        if errors:
-            raise SpecErrors(errors)
-        found: dict[str, str] = {}
-        for _, verdict in results:
-            for plan in verdict.plans:
-                provider = plan.spec["platform"]["provider"] if plan.model else "local"
-                if provider != "local":
-                    found.setdefault(provider, plan.file)
-        return found
+    def all_use_a_provider(self, environments: tuple[str, ...]) -> None:
+        """Whether Terraform is to be written for each of some environments.
+
+        Raises:
+            UsageProblem: the specs run on this machine in one of them.
+        """
+        here = [name for name in environments if self.known and not self._providers[name]]
+        if here:
+            raise UsageProblem(
+                f"in {', '.join(here)} these specs run on this machine, and need no infrastructure: name the other "
+                "environments with --environment, or say --no-infra"
+            )
+
+    def _with(self, environment: str) -> dict[str, str]:
+        with chosen_environment(environment):
+            return _providers(list(verdicts([self.path])))
+
+
+def _providers(results: list[tuple[Path, Verdict]]) -> dict[str, str]:
+    """Each cloud that some specs use, with a file that names it.
+
+    Raises:
+        SpecErrors: one of them has mistakes.
+    """
+    errors = unique_errors(results)
+    if errors:
+        raise SpecErrors(errors)
+    found: dict[str, str] = {}
+    for _, verdict in results:
+        for plan in verdict.plans:
+            provider = plan.spec["platform"]["provider"] if plan.model else "local"
+            if provider != "local":
+                found.setdefault(provider, plan.file)
+    return found
 
 
 def _stage(name: str) -> tuple[int, str]:
@@ -216,7 +245,7 @@ def report(delivery: Delivery, output: Path, changes: Changes) -> Iterator[str]:
     if delivery.infra is None and delivery.provider != "local":
         yield f"without Terraform: --infra FOLDER names a root for {delivery.provider}"
     elif delivery.infra is not None and not (output / delivery.infra).is_dir():
-        yield f"next:  tidemill infra {delivery.specs} --output {delivery.infra}"
+        yield from (f"next:  {command}" for command in delivery.roots)
     if not (output / "wheels").is_dir() and "requirements.txt" in changes.new:
         yield "next:  requirements.txt says how Tidemill gets installed: it is on no public index"
     yield f"next:  the first lines of {FILES[delivery.system]} say what to set before its first run"

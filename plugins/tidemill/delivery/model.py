@@ -53,11 +53,34 @@ class Delivery:
         """The commands that each change has to pass."""
         found = [f"tidemill validate {self.specs}"]
         found += [f"tidemill validate --environment {name} {self.specs}" for name in self.known]
-        if self.infra is not None and self.generated:
-            found.append(f"tidemill infra {self.specs} --output {self.infra} --check")
+        found += [f"{command} --check" for command in self.roots]
         if self.tests is not None:
             found.append(f"python -m pytest {self.tests}")
         return tuple(found)
+
+    @property
+    def own_roots(self) -> bool:
+        """Whether each environment has a root of its own, as its overlays make another one of the specs; else they
+        share one, and differ by its variables."""
+        return self.generated and bool(self.known)
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """The commands that write Terraform's roots; none if they are a person's."""
+        if self.infra is None or not self.generated:
+            return ()
+        if not self.own_roots:
+            return (f"tidemill infra {self.specs} --output {self.infra}",)
+        return tuple(
+            f"tidemill infra {self.specs} --environment {name} --prefix tidemill-{name.lower().replace('_', '-')} "
+            f"--output {self.infra}/{name}"
+            for name in self.environments
+        )
+
+    @property
+    def root(self) -> str:
+        """The folder of an environment's root, for a shell that knows ``ENVIRONMENT``."""
+        return f"{self.infra}/$ENVIRONMENT" if self.own_roots else f"{self.infra}"
 
     @property
     def signs(self) -> bool:
