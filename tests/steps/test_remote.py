@@ -20,6 +20,7 @@ from tidemill.records.training import Part
 from tidemill.runtime.files import Result
 from tidemill.steps import remote, remote_training
 from tidemill.steps.context import Forgetful, StepContext, StepError, StepWaits
+from tidemill.steps.intent import recall
 from tidemill.steps.job_names import job_name
 
 TRAIN = """
@@ -298,7 +299,7 @@ def test_a_region_without_machines_is_followed_by_the_next_place_with_all_that_i
 
 
 def trained_at(task: Task) -> Any:
-    intent = remote.show(task.context)
+    intent = recall(task.context)
     assert intent is not None
     return intent.where.platform
 

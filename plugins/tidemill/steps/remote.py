@@ -12,13 +12,13 @@ from __future__ import annotations
 import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from tidemill.ledger import views
 from tidemill.ledger.installation import installation_id
@@ -27,49 +27,19 @@ from tidemill.platforms.places import Choice, following, place_of
 from tidemill.platforms.ports import JobRef, JobStatus, PlatformError, RemoteJob, RemoteJobs
 from tidemill.records import RemoteTraining
 from tidemill.steps.context import StepContext, StepError, StepWaits
+from tidemill.steps.intent import Intent, State, recall, remember
 from tidemill.steps.job_names import job_name, job_tags
 from tidemill.steps.ledger_io import record
 
 if TYPE_CHECKING:
-    from typing import Literal
-
     from tidemill.platforms.packing import Package
     from tidemill.spec.platform import Platform, Resources
 
-    State = Literal["intended", "submitted", "succeeded", "failed", "stopped"]
-
-_INTENT: Final = "job"
 _LONGEST: Final = timedelta(days=7)
 """How long a job without `train.timeout` is waited for before its task looks after it again."""
 _MARGIN: Final = timedelta(minutes=10)
 _SEARCHES: Final = (0.0, 2.0, 3.0, 5.0)
 """Seconds before each search for a job that an earlier try may have submitted: a service's lists are late."""
-
-
-@dataclass(frozen=True)
-class _Intent:
-    """What the task remembers of its job. ``choice`` is where it runs and on what, whatever the spec says by now;
-    ``code`` the packed code's version; ``console`` and ``log`` are where a person sees the job."""
-
-    attempt: int
-    cleared: int
-    name: str
-    state: State = "intended"
-    id: str = ""
-    region: str = ""
-    choice: Mapping[str, Any] = field(default_factory=dict)
-    began: str = ""
-    code: str = ""
-    console: str = ""
-    log: str = ""
-
-    @property
-    def ended(self) -> bool:
-        return self.state not in ("intended", "submitted")
-
-    @cached_property
-    def where(self) -> Choice:
-        return Choice.from_json(self.choice)
 
 
 @dataclass
@@ -143,7 +113,7 @@ def do(work: Work) -> None:
 
 def begun(ctx: StepContext) -> bool:
     """Whether a job of the task is under way or has succeeded, so that :func:`do` goes on with that one."""
-    intent = show(ctx)
+    intent = recall(ctx)
     return intent is not None and intent.cleared == ctx.cleared and intent.state not in ("failed", "stopped")
 
 
@@ -159,7 +129,7 @@ class _Attempts:
         self.ctx = self.work.ctx
         self.folder = self.work.folder
 
-    def cloud(self, intent: _Intent) -> Cloud:
+    def cloud(self, intent: Intent) -> Cloud:
         """The ports of the place where the job is."""
         return self.work.at(intent.where.platform)
 
@@ -169,7 +139,7 @@ class _Attempts:
             return installation_id(ledger)
 
     def run(self) -> None:
-        intent, fresh = self._begin(show(self.ctx)), not self.ctx.woken
+        intent, fresh = self._begin(recall(self.ctx)), not self.ctx.woken
         while True:
             try:
                 intent = self._submitted(intent)
@@ -184,7 +154,7 @@ class _Attempts:
             self.ctx.on_stop[:] = [partial(self._stop_with_its_task, cloud, ref)]
             status = cloud.jobs.poll([ref]).get(ref.id)
             if status is None:
-                self._remember(replace(intent, state="failed"))
+                remember(self.ctx, replace(intent, state="failed"))
                 self._note(intent, "failed", JobStatus("failed", "the service no longer knows it"))
                 raise StepError(
                     f"job {ref.name} is gone: {cloud.service} no longer knows it; was it deleted?", retry=True
@@ -203,7 +173,7 @@ class _Attempts:
         if "_package" in vars(self):
             self._package.file.unlink(missing_ok=True)
 
-    def _begin(self, intent: _Intent | None) -> _Intent:
+    def _begin(self, intent: Intent | None) -> Intent:
         """The intent to go on with: the one that is remembered, or that of a new attempt."""
         if intent is None:
             return self._intend(1)
@@ -216,9 +186,9 @@ class _Attempts:
         self.ctx.log.info("going on with job %s", intent.name)
         return intent
 
-    def _intend(self, attempt: int, choice: Choice | None = None) -> _Intent:
+    def _intend(self, attempt: int, choice: Choice | None = None) -> Intent:
         """Write down what is going to be submitted, before it is; where the spec likes it best if nothing is said."""
-        intent = _Intent(
+        intent = Intent(
             attempt=attempt,
             cleared=self.ctx.cleared,
             name=job_name(self.ctx, self.installation, attempt),
@@ -226,11 +196,11 @@ class _Attempts:
             began=datetime.now(UTC).isoformat(),
         )
         self.mine.add(intent.name)
-        self._remember(intent)
+        remember(self.ctx, intent)
         self._note(intent, "intended")
         return intent
 
-    def _submitted(self, intent: _Intent) -> _Intent:
+    def _submitted(self, intent: Intent) -> Intent:
         """The intent with the id of its job, found or submitted."""
         if intent.id:
             return intent
@@ -251,11 +221,11 @@ class _Attempts:
             if address:
                 self.ctx.log.info("%s: %s", what, address)
         intent = replace(intent, state="submitted", id=ref.id, region=ref.region, console=links.console, log=links.log)
-        self._remember(intent)
+        remember(self.ctx, intent)
         self._note(intent, "submitted")
         return intent
 
-    def _still_waiting(self, intent: _Intent, ref: JobRef, status: JobStatus) -> _Intent:
+    def _still_waiting(self, intent: Intent, ref: JobRef, status: JobStatus) -> Intent:
         """Wait for the job, unless it has been waiting for a machine for too long.
 
         Raises:
@@ -282,23 +252,23 @@ class _Attempts:
             limits.append(beyond.after)
         return min((limit for limit in limits if limit is not None), default=None)
 
-    def _collect(self, intent: _Intent, ref: JobRef, status: JobStatus) -> None:
+    def _collect(self, intent: Intent, ref: JobRef, status: JobStatus) -> None:
         self._note(intent, "succeeded", status)
         shutil.rmtree(self.folder / "output", ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.cloud(intent).jobs.collect(self._job(intent), ref, self.folder)
-        self._remember(replace(intent, state="succeeded"))
+        remember(self.ctx, replace(intent, state="succeeded"))
         paid = "" if status.billable is None else f", {status.billable:.0f} s of it paid for"
         ran = "" if status.seconds is None else f" after {status.seconds:.0f} s{paid}"
         self.ctx.log.info("job %s succeeded%s", ref.name, ran)
 
-    def _after_failure(self, intent: _Intent, ref: JobRef, status: JobStatus, *, fresh: bool) -> _Intent:
+    def _after_failure(self, intent: Intent, ref: JobRef, status: JobStatus, *, fresh: bool) -> Intent:
         """The next attempt, where this task may make one by itself.
 
         Raises:
             StepError: it may not.
         """
-        self._remember(replace(intent, state="stopped" if status.state == "stopped" else "failed"))
+        remember(self.ctx, replace(intent, state="stopped" if status.state == "stopped" else "failed"))
         self._note(intent, "stopped" if status.state == "stopped" else "failed", status)
         if status.state == "stopped":
             if fresh or self._ended_with_its_task(ref).exists():
@@ -309,7 +279,7 @@ class _Attempts:
             return self._next(intent, status.reason)
         raise self.work.failure(self._job(intent), ref, status)
 
-    def _next(self, intent: _Intent, reason: str, *, elsewhere: bool = False) -> _Intent:
+    def _next(self, intent: Intent, reason: str, *, elsewhere: bool = False) -> Intent:
         """The attempt on the next machine, at the next place, or on one that is not a spot machine; ``elsewhere``: not
         on another machine at this place.
 
@@ -318,12 +288,12 @@ class _Attempts:
         """
         choice = following(self.work.choices, intent.where, elsewhere=elsewhere)
         if choice is None:
-            self._remember(replace(intent, state="failed"))
+            remember(self.ctx, replace(intent, state="failed"))
             raise StepError(f"job {intent.name}: no machine to be had: {reason}", retry=True)
         self.ctx.log.info("no machine to be had (%s); trying %s", reason, choice)
         return self._intend(intent.attempt + 1, choice)
 
-    def _job(self, intent: _Intent) -> RemoteJob:
+    def _job(self, intent: Intent) -> RemoteJob:
         cloud, choice, resources = self.cloud(intent), intent.where, self.work.resources
         base = cloud.place(self.installation)
         if len(choice.machines) > 1:
@@ -351,7 +321,7 @@ class _Attempts:
     def _package(self) -> Package:
         return self.work.pack()
 
-    def _give_up(self, intent: _Intent) -> None:
+    def _give_up(self, intent: Intent) -> None:
         """End a job whose task was cleared: whoever cleared it wants another one."""
         cloud = self.cloud(intent)
         ref = JobRef(cloud.service, intent.name, intent.id, intent.region) if intent.id else None
@@ -377,11 +347,7 @@ class _Attempts:
         self.ctx.log.info("stopping job %s", ref.name)
         cloud.jobs.stop(ref)
 
-    def _remember(self, intent: _Intent) -> None:
-        self.ctx.memory.set(_INTENT, asdict(intent))
-        _link(self.ctx, intent)
-
-    def _note(self, intent: _Intent, state: State, status: JobStatus | None = None) -> None:
+    def _note(self, intent: Intent, state: State, status: JobStatus | None = None) -> None:
         """Put into the ledger what became of the job. A fact that is there already is not written again."""
         made = RemoteTraining(
             name=intent.name,
@@ -401,19 +367,6 @@ class _Attempts:
         with self.ctx.open_ledger() as ledger:
             if ledger.find(self.ctx.model, key) is None:
                 record(ledger, self.ctx, views.JOB, made, key=key)
-
-
-def show(ctx: StepContext) -> _Intent | None:
-    """What the task remembers of its job, if there is one; the task then links to it."""
-    value = ctx.memory.get(_INTENT)
-    intent = None if value is None else _Intent(**value)
-    if intent is not None:
-        _link(ctx, intent)
-    return intent
-
-
-def _link(ctx: StepContext, intent: _Intent) -> None:
-    ctx.links.update(console=intent.console, log=intent.log)
 
 
 def find(jobs: RemoteJobs, job: RemoteJob, *, again: bool) -> JobRef | None:

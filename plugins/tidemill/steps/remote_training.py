@@ -16,6 +16,7 @@ from tidemill.platforms.ports import JobRef, JobStatus, PlatformError, RemoteJob
 from tidemill.records import DataVersion
 from tidemill.steps import remote
 from tidemill.steps.context import StepContext, StepError
+from tidemill.steps.intent import recall
 from tidemill.steps.job_names import checkpoint_place
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def track(ctx: StepContext, metrics: Mapping[str, float]) -> None:
     """
     if ctx.spec.train.track == "mlflow":
         return
-    intent = remote.show(ctx)
+    intent = recall(ctx)
     assert intent is not None
     tags = {"tidemill-dag": ctx.dag_id, "tidemill-run": ctx.run_id, "tidemill-as-of": ctx.as_of.instant.isoformat()}
     training = TrackedTraining(intent.name, ctx.pipeline, ctx.spec.train.params, metrics, tags)

@@ -16,10 +16,11 @@ from tidemill.locks import Taken, held
 from tidemill.platforms.ports import Job, JobError
 from tidemill.records import Cost, DataVersion, Run
 from tidemill.runtime.files import BadFile, Result, result_of
-from tidemill.steps import remote, remote_training
+from tidemill.steps import remote_training
 from tidemill.steps.code import code_version, git_commit
 from tidemill.steps.context import StepContext, StepError
 from tidemill.steps.data_versions import fetched
+from tidemill.steps.intent import recall
 from tidemill.steps.ledger_io import record
 from tidemill.steps.policy.money import cost_of
 
@@ -64,7 +65,7 @@ def run(ctx: StepContext) -> Run:
             raise StepError(f"train.requirements: {ctx.spec.train.requirements}: {error.strerror}") from None
         same["tidemill.requirements"] = hashlib.sha256(content).hexdigest()[:_NAME_DIGITS]
     if _remote(ctx):
-        remote.show(ctx)  # what ended before this try is linked to, too
+        recall(ctx)  # what ended before this try is linked to, too
         if ctx.cleared:
             # Somebody cleared the task: a job costs money, so that another one is trained only for who asks for it.
             same["tidemill.cleared"] = str(ctx.cleared)
@@ -205,7 +206,7 @@ def _run_job(ctx: StepContext, place: _Place, folder: Path) -> Result:
 def _charge(ctx: StepContext, place: _Place, seconds: float, outcome: Literal["trained", "failed"] = "trained") -> None:
     """Record what a training cost, where the platform has a price. The same training has the same entry: it is told
     by its data, code, spec and seed, and by the time that the job itself measured."""
-    job = remote.show(ctx) if _remote(ctx) else None
+    job = recall(ctx) if _remote(ctx) else None
     price = (ctx.spec.platform if job is None else job.where.platform).price
     if price is None:
         return
