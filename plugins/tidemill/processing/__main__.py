@@ -26,7 +26,7 @@ _NEEDED: Final = {
     "validate": ("pydantic", "yaml", "pandas", "pyarrow", "great_expectations"),
     "evaluate": ("pydantic", "numpy", "pandas", "polars", "pyarrow", "sklearn", "mlflow"),
     "monitor": ("pydantic", "numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn", "mlflow"),
-    "score": ("pydantic", "numpy", "pandas", "polars", "pyarrow", "mlflow"),
+    "score": ("pydantic", "numpy", "pandas", "polars", "pyarrow", "sklearn", "mlflow"),
 }
 """The modules that a step imports, whatever its model is made of."""
 _COMPARED: Final = ("great-expectations", "numpy", "pandas", "polars", "pyarrow", "scikit-learn", "scipy")
