@@ -35,6 +35,17 @@ ROOTS: Final[dict[str, dict[str, Any]]] = {
             train__track="sagemaker",
         )
     },
+    "processing": {
+        "flights": changed(
+            SAGEMAKER,
+            platform__processing={
+                "machine": "ml.m5.xlarge",
+                "image": "123456789012.dkr.ecr.eu-west-1.amazonaws.com/ml:1",
+            },
+            data__version="object-store",
+            data__keep="1 year",
+        )
+    },
     "existing": {
         "flights": changed(
             BATCH, platform__existing=["bucket", "role", "queue", "spot_queue", "image", "logs"], train__timeout="2 h"
