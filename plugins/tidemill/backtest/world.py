@@ -63,6 +63,10 @@ class World:
         spec = spec.model_copy(update={"platform": here, "data": data})
         told = [plan.spec_hash, code_version(project.root), str(since)]
         for key, name in _sources(spec).items():
+            if "://" in name:
+                raise BacktestError(
+                    f"{key} is an address, and a backtest reads files: fetch {name}, and name that file."
+                )
             source = project.path(name)
             files = sorted(p for p in source.rglob("*") if p.is_file()) if source.is_dir() else [source]
             try:

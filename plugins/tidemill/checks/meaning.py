@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from tidemill.checks import monitoring, places, platform, processing, timing
+from tidemill.checks import addresses, monitoring, places, platform, processing, timing
 from tidemill.checks.common import bounds, metric_named, repeated
 from tidemill.spec.document import Path
 from tidemill.spec.errors import SpecError
@@ -154,6 +154,7 @@ _CHECKS: tuple[Check, ...] = (
     processing.check,
     places.check,
     _data,
+    addresses.check,
     _evaluate,
     _gates,
     monitoring.score,

@@ -135,7 +135,8 @@ class DataVersion(Record):
 
     ``version`` is the hash of both parts' content, by which their backend knows them; ``path`` is where the task that
     made it found them, a hint only: other tasks fetch by ``version``, and with ``object-store`` by ``objects``, which
-    say where each part lies. ``keep`` is what the spec said of its lifecycle.
+    say where each part lies. ``source_version`` is the store's own id of the object version that the rows were selected
+    from, where the source is an address. ``keep`` is what the spec said of the version's lifecycle.
     """
 
     kind: ClassVar[str] = "data_version"
@@ -146,6 +147,7 @@ class DataVersion(Record):
     train: Part
     holdout: Part
     columns: Mapping[str, str]
+    source_version: str | None = None
     objects: tuple[StoredObject, ...] = ()
     keep: str | None = None
 

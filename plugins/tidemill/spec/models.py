@@ -62,7 +62,8 @@ class Data(Section):
 
     source: str = Field(
         min_length=1,
-        description="A Parquet or CSV file, or a folder of Parquet files; relative to the project.",
+        description="A Parquet or CSV file, or a folder of Parquet files; relative to the project. Or the address of "
+        "such a file in the platform's store (`s3://…`, `gs://…`, `abfss://…`).",
         examples=["include/flights/departures.parquet"],
     )
     key: list[str] = Field(
@@ -73,8 +74,8 @@ class Data(Section):
     )
     version: Literal["dvc", "object-store"] = Field(
         default="dvc",
-        description="What versions the rows: `dvc`, in the project's state folder; or `object-store`: the object versions "
-        "of `platform.bucket`.",
+        description="What versions the rows: `dvc`, in the project's state folder; or `object-store`: the object "
+        "versions of `platform.bucket`.",
     )
     keep: Span | None = Field(
         default=None,

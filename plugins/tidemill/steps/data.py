@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 from tidemill.records import DataVersion, Part, Promotion
 from tidemill.steps.context import StepContext, StepError, StepSkipped
 from tidemill.steps.data_versions import fetched, last, protect_champion, stores_of
+from tidemill.steps.sources import located
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,7 +52,8 @@ def run(ctx: StepContext) -> DataVersion:
     from tidemill.tools import source
 
     data, spans = ctx.spec.data, Spans.of(ctx.spec.data.window, ctx.as_of.instant)
-    path, column = ctx.project.path(data.source), data.window.column
+    found = located(ctx, data.source)
+    path, column = found.path, data.window.column
     rows = source.window(path, column, spans.start, spans.end, order=data.key, columns=_named(ctx.spec))
     train, holdout = source.split(rows, column, spans.middle)
     parts = {"train": train, "holdout": holdout}
@@ -64,6 +66,7 @@ def run(ctx: StepContext) -> DataVersion:
         version=version,
         backend=data.version,
         source=data.source,
+        source_version=found.version,
         path="",
         train=Part(name="train", rows=train.height, start=spans.start, end=spans.middle),
         holdout=Part(name="holdout", rows=holdout.height, start=spans.middle, end=spans.end),

@@ -13,6 +13,7 @@ from tidemill.records import ColumnDrift, DataFinding, MonitorReport
 from tidemill.spec.units import format_instant
 from tidemill.steps.context import StepContext, StepError
 from tidemill.steps.reference import ARTIFACTS, FILE, IMPORTANCES, PREDICTION, PREDICTIONS
+from tidemill.steps.sources import source_path
 
 if TYPE_CHECKING:
     from tidemill.drift.decide import ColumnDrift as Judged
@@ -97,7 +98,7 @@ def summary(
 
     data = ctx.spec.data
     try:
-        source = open_source(ctx.project.path(data.source), where=(data.window.column, start, end), files=files)
+        source = open_source(source_path(ctx, data.source), where=(data.window.column, start, end), files=files)
         return summarise(source, reference=reference, exclude={*data.key, data.window.column})
     except DriftError as error:
         raise StepError(f"the window's rows cannot be summarised: {error}") from error

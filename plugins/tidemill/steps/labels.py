@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidemill.records import DataFinding, LabelReport
 from tidemill.steps.context import StepContext
+from tidemill.steps.sources import source_path
 
 if TYPE_CHECKING:
     import polars as pl
@@ -50,7 +51,7 @@ def labelled(ctx: StepContext, rows: pl.DataFrame, start: datetime, end: datetim
     key = list(given.key or data.key) if given else list(data.key)
     whole = rows.height + ambiguous
     rows, doubled = _single(rows.drop(target, strict=False), data.key or key)
-    path = ctx.project.path(given.source if given else data.source)
+    path = source_path(ctx, given.source if given else data.source)
     within = None if given else (data.window.column, start, end)
     if given is None and target not in source.scan(path).collect_schema().names():
         found = rows.select(key).head(0).with_columns(pl.lit(None).alias(target))  # nobody says that it has any

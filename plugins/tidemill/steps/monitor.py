@@ -23,6 +23,7 @@ from tidemill.steps import judging, monitor_job, new_data, processing, remote
 from tidemill.steps.context import StepContext, StepError
 from tidemill.steps.ledger_io import record
 from tidemill.steps.monitor_job import compute
+from tidemill.steps.sources import source_path
 from tidemill.steps.window import window_of
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def _counted(ctx: StepContext, start: datetime, end: datetime) -> MonitorReport:
     from tidemill.tools.source import count_rows
 
     data, target = ctx.spec.data, ctx.spec.evaluate.target
-    path, column = ctx.project.path(data.source), data.window.column
+    path, column = source_path(ctx, data.source), data.window.column
     return MonitorReport(
         model=ctx.model,
         version=None,

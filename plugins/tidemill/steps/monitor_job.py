@@ -19,6 +19,7 @@ from tidemill.steps import estimate, judging, reference
 from tidemill.steps.computing import Computation, ModelFolders
 from tidemill.steps.context import StepContext, StepError, TriggerFacts
 from tidemill.steps.predictions import Header, Log
+from tidemill.steps.sources import source_path
 from tidemill.steps.window import moved_back
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class _Farm:
         if settings.labels is not None:
             asked[settings.labels.source] = None
         for number, (text, within) in enumerate(asked.items()):
-            path, name = self.ctx.project.path(text), f"source-{number}"
+            path, name = source_path(self.ctx, text), f"source-{number}"
             self.named[text] = name
             if not path.is_dir():
                 source.scan(path)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tidemill.ledger.views import DATA_VERSION, champion
 from tidemill.spec.units import format_instant
 from tidemill.steps.context import StepContext
+from tidemill.steps.sources import source_path
 
 if TYPE_CHECKING:
     from tidemill.ledger import Entry
@@ -54,6 +55,6 @@ def look(ctx: StepContext, entries: Sequence[Entry]) -> tuple[int, str, bool] | 
     data = ctx.spec.data
     rows = 0
     if since < ctx.as_of.instant:
-        rows = count_rows(ctx.project.path(data.source), data.window.column, since, ctx.as_of.instant)
+        rows = count_rows(source_path(ctx, data.source), data.window.column, since, ctx.as_of.instant)
     text, enough = judge(rows, retrain.new_data, version, since)
     return rows, text, enough

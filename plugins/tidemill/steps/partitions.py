@@ -6,6 +6,7 @@ from tidemill.ledger.views import champion
 from tidemill.records import Partitions
 from tidemill.spec.units import format_instant
 from tidemill.steps.context import StepContext, StepError, StepSkipped
+from tidemill.steps.sources import source_path
 from tidemill.steps.window import window_of
 
 
@@ -29,7 +30,7 @@ def run(ctx: StepContext) -> Partitions:
         raise StepSkipped(f"no champion was in force at {format_instant(start)}: there is nothing to compare with")
     data = ctx.spec.data
     try:
-        files = open_source(ctx.project.path(data.source), where=(data.window.column, start, end)).files()
+        files = open_source(source_path(ctx, data.source), where=(data.window.column, start, end)).files()
     except DriftError as error:
         raise StepError(f"{data.source} cannot be dealt out: {error}") from error
     dealt = tuple(tuple(part) for part in split(files, settings.partitions))

@@ -21,6 +21,7 @@ from tidemill.spec.units import format_duration, format_instant
 from tidemill.steps.context import StepContext, StepError
 from tidemill.steps.labels import labelled, with_target
 from tidemill.steps.predictions import Log, Logged, probability
+from tidemill.steps.sources import source_path
 from tidemill.steps.window import moved_back
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def window_rows(ctx: StepContext, start: datetime, end: datetime) -> pl.DataFram
     """
     from tidemill.tools import source
 
-    path, data = ctx.project.path(ctx.spec.data.source), ctx.spec.data
+    path, data = source_path(ctx, ctx.spec.data.source), ctx.spec.data
     if source.count_rows(path, data.window.column, start, end) == 0:
         return source.scan(path).head(0).collect()
     return source.window(path, data.window.column, start, end, order=data.key)
@@ -288,7 +289,7 @@ def _given(ctx: StepContext, rows: Rows) -> pl.DataFrame:
 
     data, target = ctx.spec.data, ctx.spec.evaluate.target
     assert ctx.spec.score is not None
-    path, key = ctx.project.path(ctx.spec.score.source or data.source), list(data.key)
+    path, key = source_path(ctx, ctx.spec.score.source or data.source), list(data.key)
     found = source.matching(path, rows.frame.select(key), within=(data.window.column, rows.start, rows.end))
     return found.drop(target, strict=False).join(rows.frame.select(*key, target), on=key, how="inner")
 

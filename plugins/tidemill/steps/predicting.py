@@ -18,6 +18,7 @@ from tidemill.spec.monitoring import PREDICTED, Score
 from tidemill.steps.context import StepContext, StepError
 from tidemill.steps.predictions import Header, probability, roomy
 from tidemill.steps.scoring import in_order
+from tidemill.steps.sources import source_path
 
 if TYPE_CHECKING:
     import polars as pl
@@ -48,7 +49,7 @@ class Rows:
         """Those of a run."""
         data = ctx.spec.data
         kept = tuple(dict.fromkeys([*data.key, data.window.column, *settings.columns]))
-        source = ctx.project.path(settings.source or data.source)
+        source = source_path(ctx, settings.source or data.source)
         return cls(source, data.window.column, start, end, settings.rows, kept, ctx.spec.evaluate.target)
 
     def __iter__(self) -> Iterator[pl.DataFrame]:

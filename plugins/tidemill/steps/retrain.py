@@ -18,6 +18,7 @@ from tidemill.steps.context import StepContext, StepSkipped
 from tidemill.steps.ledger_io import read, record, run_key
 from tidemill.steps.owner import check_owner
 from tidemill.steps.policy import Facts, decide
+from tidemill.steps.sources import source_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,4 +100,4 @@ def _training_rows(ctx: StepContext) -> int | None:
 
     data = ctx.spec.data
     spans = Spans.of(data.window, ctx.as_of.instant)
-    return count_rows(ctx.project.path(data.source), data.window.column, spans.start, spans.middle)
+    return count_rows(source_path(ctx, data.source), data.window.column, spans.start, spans.middle)

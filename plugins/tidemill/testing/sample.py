@@ -70,6 +70,8 @@ def sample(plan: Plan, project: Project, rows: int, as_of: str | datetime | None
     if rows < 1:
         raise AssertionError(f"a sample has at least one row, not {rows}")
     spec, spans = spec_of(plan), spans_of(plan, as_of)
+    if "://" in spec.data.source:
+        raise AssertionError(f"{plan.file}: {spec.data.source} is an address: a sample is of a file of the project")
     path, column = project.path(spec.data.source), spec.data.window.column
     try:
         train, holdout = (
