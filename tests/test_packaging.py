@@ -59,6 +59,7 @@ def test_the_wheel_holds_the_package_and_its_entry_points(tmp_path: Path) -> Non
         entry_points = ConfigParser()
         entry_points.read_string(wheel.read(next(n for n in names if n.endswith("entry_points.txt"))).decode())
     assert {"tidemill/__init__.py", "tidemill/py.typed"} <= set(names)
+    assert {"tidemill/delivery/templates/github.yaml.j2", "tidemill/infra/aws/modules/bucket/main.tf"} <= set(names)
     assert {n.split("/")[0] for n in names} == {"tidemill", "tidemill-0.1.0.dist-info"}
     for group, name in [("console_scripts", "tidemill"), ("airflow.plugins", "tidemill"), ("pytest11", "tidemill")]:
         module = entry_points[group][name].partition(":")[0]

@@ -18,7 +18,7 @@ COMMANDS = sorted(command.name or command.callback.__name__ for command in app.r
 
 def test_the_commands_are_those_of_the_documents() -> None:
     documented = {"validate", "show", "schema", "new", "run", "replay", "convert"}
-    documented |= {"history", "promote", "rollback", "drift", "backtest"}
+    documented |= {"history", "promote", "rollback", "drift", "backtest", "infra", "ci"}
     assert set(COMMANDS) == documented
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -152,3 +153,30 @@ def test_the_image_holds_what_the_specs_need() -> None:
     assert "ENV TIDEMILL_ROOT=/opt/airflow\n" in made
     made = files_of(replace(PLAIN, deploy="astronomer"))["Dockerfile"]
     assert "ENV TIDEMILL_ROOT=/usr/local/airflow\n" in made
+    assert made.index("USER root") < made.index("pip install") < made.index("USER astro")
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_name_that_yaml_takes_for_something_else_stays_a_name(system: str) -> None:
+    delivery = replace(PLAIN, system=system, environments=("no", "on"))
+
+    def values(node: Any) -> Iterator[Any]:
+        if isinstance(node, dict | list):
+            for one in node.values() if isinstance(node, dict) else node:
+                yield from values(one)
+        else:
+            yield node
+
+    found = [value for value in values(document(delivery)) if isinstance(value, bool)]
+    mine = [
+        value for value in values(document(replace(delivery, environments=("dev", "prod")))) if isinstance(value, bool)
+    ]
+    assert found == mine
+
+
+def test_a_project_without_code_of_its_own_is_deployed_too() -> None:
+    bare = replace(PLAIN, include=None, tests=None)
+    assert "include" not in files_of(bare)["Dockerfile"].replace("# dags/ and include/ lie", "")
+    assert "pytest tests" not in pipeline_of(bare)
+    (script,) = {script for script in scripts_of(replace(bare, deploy="sync")) if "aws s3 sync" in script}
+    assert script.count("aws s3 sync") == 1

@@ -60,15 +60,19 @@ def delivery_of(
     if folder is not None:
         found.all_use_a_provider(chosen)
     place = place_of(specs)
-    tests = place.project.root / "tests"
+
+    def folder_of(name: str) -> str | None:
+        path = place.project.root / name
+        return _within(path, output) if path.is_dir() else None
+
     return Delivery(
         system=_one_of("SYSTEM", system, SYSTEMS),
         deploy=way,
         provider=provider,
         specs=_within(specs, output),
         dags=_within(place.dags, output),
-        include=_within(place.project.root / "include", output),
-        tests=_within(tests, output) if tests.is_dir() else None,
+        include=folder_of("include"),
+        tests=folder_of("tests"),
         known=found.known,
         environments=chosen,
         branch=branch,

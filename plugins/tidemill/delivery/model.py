@@ -29,8 +29,9 @@ class DeliveryProblem(TidemillError):
 class Delivery:
     """One delivery pipeline. All paths are relative to the repository, with ``/``.
 
-    ``specs``: what is validated. ``dags``, ``include``: what is deployed. ``tests``: what pytest runs, ``None``: there
-    are none. ``known``: the environments that have overlays; ``environments``: those that are delivered to, in order.
+    ``specs``: what is validated. ``dags``, ``include``: what is deployed. ``tests``: what pytest runs. ``None``: there
+    is no such folder. ``known``: the environments that have overlays; ``environments``: those that are delivered to,
+    in order.
     ``provider``: ``local`` if nothing is used of any cloud. ``infra``: the folder of Terraform's root; ``generated``:
     whether ``tidemill infra`` writes it.
     """
@@ -40,7 +41,7 @@ class Delivery:
     provider: str
     specs: str
     dags: str
-    include: str
+    include: str | None
     tests: str | None
     known: tuple[str, ...]
     environments: tuple[str, ...]
