@@ -17,8 +17,6 @@ SYSTEMS: Final[tuple[System, ...]] = get_args(System)
 DEPLOYS: Final[tuple[Deploy, ...]] = get_args(Deploy)
 BUCKETS: Final = ("aws", "gcp", "azure")
 """The providers that have a bucket to sync to."""
-CHECKED: Final = ("aws", "gcp", "azure", "kubernetes")
-"""The providers that a pipeline can sign in to."""
 
 
 class DeliveryProblem(TidemillError):
