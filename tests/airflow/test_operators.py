@@ -290,6 +290,25 @@ def test_what_runs_on_a_service_links_to_its_job_there(plan_of: Callable[[str], 
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("steps", "away"), [("", {"train", "validate", "evaluate"}), ("steps: [score], ", {"train"})])
+def test_steps_that_run_as_processing_jobs_link_to_them_and_count_clears(
+    plan_of: Callable[[str], Plan], project: Project, steps: str, away: set[str]
+) -> None:
+    from tidemill.airflow.factory import build
+
+    role = "role: 'arn:aws:iam::123456789012:role/ml'"
+    platform = (
+        f"provider: aws, region: eu-west-1, bucket: s3://acme, {role}, processing: {{{steps}machine: ml.m5.large}}"
+    )
+    train = "train:\n  service: sagemaker\n  image: acme/ml:1\n  resources: {machine: ml.m5.xlarge}\n"
+    plan = plan_of(BASE.replace("provider: local", platform).replace("train:\n", train) + "score: {window: 1 month}\n")
+    dag = build(plan, plan.dags[0], project.root / "dags" / "flights.yaml", project)
+    links = {task.task_id: {link.name for link in getattr(task, "operator_extra_links", ())} for task in dag.tasks}
+    assert {name for name, found in links.items() if "Job log" in found} == away & links.keys()
+    task: Any = dag.get_task("evaluate")
+    assert task._context(context({"as_of": AS_OF.to_json()})).cleared == 3
+
+
 def links(task: Any, given: dict[str, Any]) -> dict[str, str]:
     """What Airflow stores when a task's process ends, whatever became of the task."""
     for link in task.operator_extra_links:

@@ -115,6 +115,7 @@ def test_an_evaluation_elsewhere_comes_to_the_same(make_context: Make, there: Ma
     assert read(entry, Evaluation) == here
 
 
+@pytest.mark.slow
 def test_a_suite_elsewhere_finds_the_same(make_context: Make, there: Make, project: Project) -> None:
     (project.root / "include" / "suite.yaml").write_text(SUITE)
     good = a_version(project, rows(50, 1).with_columns(a=0.5), rows(20, 2).with_columns(a=0.5))
@@ -199,6 +200,7 @@ def watching(make: Make, project: Project, template: Path, **settings: Any) -> S
     return ctx
 
 
+@pytest.mark.slow
 def test_a_window_judged_elsewhere_is_judged_the_same(
     make_context: Make, there: Make, project: Project, template: Path
 ) -> None:

@@ -192,6 +192,7 @@ def _bring(log: Log, instant: datetime, header: Header, made: Computed) -> None:
             if Header.of(target) != header:
                 raise StepError(f"{made.output} is not what the job made of these rows: clear this task", retry=False)
     log.publish(instant)
+    shutil.rmtree(made.output, ignore_errors=True)
 
 
 def _read_note(note: Path) -> Any:
