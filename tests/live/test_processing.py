@@ -17,7 +17,7 @@ from tests.emulators.examples import PLATFORMS
 from tests.live.conftest import REPOSITORY, Live, empty_project, running
 
 # An Airflow of its own for minutes: beside the other one of `make test` neither would come to anything.
-pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 SPEC = """
 tidemill: 1
