@@ -66,7 +66,7 @@ class GoogleCloud(Emulator):
         self.sign_in = SignIn()
 
     def ready(self) -> None:
-        """Start Cloud Storage, and make the platform's bucket."""
+        """Start Cloud Storage, and make the buckets of the platform and its fallbacks."""
         self.storage = CloudStorage(self.folder, self.url)
         for place in (self.platform, *({**self.platform, **other} for other in self.platform.get("fallback", []))):
             bucket = str(place.get("bucket") or "").removeprefix("gs://").partition("/")[0]

@@ -52,7 +52,7 @@ class Volume(Section):
 
 
 class Processing(Section):
-    """The other steps that compute over rows, as jobs of the platform's service too (`aws` with `service: sagemaker`)."""
+    """The other steps that compute over rows, as jobs of the service, too (`aws` with `service: sagemaker`)."""
 
     steps: list[Computed] | None = Field(
         default=None,

@@ -52,7 +52,7 @@ class CloudWatch:
             for name, value in sorted(dimensions.items())
             if value.strip()
         ][:_DIMENSIONS]
-        # An alarm names every dimension, and outlives the model's versions: what it may watch is told without them, too.
+        # An alarm names every dimension, and outlives versions: what it may watch is told without them, too.
         lasting = [one for one in told if one["Name"] != VERSION]
         numbers: list[dict[str, Any]] = [
             {"MetricName": name[:_LONGEST_NAME], "Dimensions": dimensions, "Timestamp": at, "Value": float(value)}
