@@ -39,6 +39,8 @@ def check(spec: Spec, sources: Sources) -> Iterator[SpecError]:
             has = " and ".join(name for name, found in there.items() if found)
             yield sources.error((*_AT, "steps", index), f"the pipeline has no {step}", f"it has {has}")
     yield from _machines(given.machine, sources)
+    if platform.encryption_key is not None:
+        yield from _disks(given.machine, sources)
     if given.timeout is not None and given.timeout.total_seconds() > _LONGEST:
         message = f"a processing job runs at most {_LONGEST // 86_400} d"
         yield sources.error((*_AT, "timeout"), message, "shorten it")
@@ -56,3 +58,15 @@ def _machines(given: str | list[str], sources: Sources) -> Iterator[SpecError]:
     if len(names) > _MOST_PREFERENCES:
         message = f"{len(names)} machine types, and a processing job takes {_MOST_PREFERENCES} at most"
         yield sources.error((*_AT, "machine"), message, "remove some", key=True)
+
+
+def _disks(given: str | list[str], sources: Sources) -> Iterator[SpecError]:
+    """A job says for all of its types whether a key encrypts the disks, and types with disks of their own take none."""
+    from tidemill.platforms.aws.training_request import has_local_disks
+
+    names = given if isinstance(given, list) else [given]
+    own = [name for name in names if has_local_disks(name)]
+    if own and len(own) < len(names):
+        message = f"platform.encryption_key encrypts no disks of {own[0]}, and so of none of these types"
+        hint = "name only types with local disks, or only types without"
+        yield sources.error((*_AT, "machine"), message, hint, key=True)
