@@ -6,87 +6,39 @@ patterns and enumerations that the model gives beside them; each other rule name
 
 from __future__ import annotations
 
-import re
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 from uuid import uuid4
 
 from tests.emulators.aws_errors import Refused
-from tests.emulators.aws_store import ACCOUNT, Store, split
-from tests.emulators.aws_training import Training, machines
-from tests.emulators.clock import Clock
-from tests.emulators.faults import Misbehaviour
-
-# EC2's user guide, "Instance types with local storage", as far as SageMaker trains on them.
-LOCAL_DISKS = re.compile(r"ml\.(g4dn|g5|g6e?|p3dn|p4de?|p5e?n?|trn1n?|[cmr]\d\w*d)\.")
-LARGEST_PAGE = 100
+from tests.emulators.aws_jobs import Jobs, arn_of, machines, takes_no_key
+from tests.emulators.aws_store import split
+from tests.emulators.aws_training import Training
 
 
-class SageMaker:
-    """Answers the operations in ``OPERATIONS``, of each region by itself."""
+class SageMaker(Jobs[Training]):
+    """Answers the operations on training jobs."""
 
-    def __init__(self, store: Store, misbehaviour: Misbehaviour, clock: Clock, folder: Path, role: str | None) -> None:
-        self.jobs: dict[tuple[str, str], Training] = {}
-        self._store = store
-        self._misbehaviour = misbehaviour
-        self._clock = clock
-        self._folder = folder
-        self._role = role
-        self._lock = threading.Lock()
-        self.operations: dict[str, Callable[[Mapping[str, Any], str], dict[str, Any]]] = {
-            "CreateTrainingJob": self._create,
-            "DescribeTrainingJob": self._describe,
-            "ListTrainingJobs": self._list,
-            "StopTrainingJob": self._stop,
-            "DeleteTrainingJob": self._delete,
-        }
-
-    def tags(self, arn: str) -> dict[str, str] | None:
-        """The tags of a training job, ``None`` if it is none of ours."""
-        job = next((job for job in self.jobs.values() if job.arn == arn), None)
-        return None if job is None else job.tags
-
-    def close(self) -> None:
-        """End every job."""
-        for job in list(self.jobs.values()):
-            job.stop.set()
+    kind = "Training"
+    summary = ("TrainingJobName", "TrainingJobArn", "CreationTime", "TrainingEndTime", "LastModifiedTime",
+               "TrainingJobStatus", "SecondaryStatus")  # fmt: skip
 
     def _create(self, body: Mapping[str, Any], region: str) -> dict[str, Any]:
         self._check(body)
         self._check_buckets(body, region)
         name = body["TrainingJobName"]
-        arn = f"arn:aws:sagemaker:{region}:{ACCOUNT}:training-job/{name}"
         with self._lock:
             if (region, name) in self.jobs:
                 raise Refused(
                     "ResourceInUse",
                     "Training job names must be unique within an AWS account and region, and a training job with this "
-                    f"name already exists ({arn})",
+                    f"name already exists ({arn_of(self.kind, region, name)})",
                 )
-            faults = self._misbehaviour.faults
-            asked = machines(body["ResourceConfig"])
-            if all(machine in faults.no_quota for machine in asked):
-                count = body["ResourceConfig"].get("InstanceCount", 1)
-                # The words of the service, as re:Post's article on ResourceLimitExceeded quotes them.
-                raise Refused(
-                    "ResourceLimitExceeded",
-                    f"The account-level service limit '{asked[0]} for training job usage' is 0 Instances, with current "
-                    f"utilization of 0 Instances and a request delta of {count} Instances. Please use AWS Service "
-                    "Quotas to request an increase for this quota.",
-                )
-            job = Training(body, arn, region, self._store, self._misbehaviour, self._folder / uuid4().hex)
-            job.shown += faults.listing_delay
+            self._check_quota(machines(body["ResourceConfig"]), body["ResourceConfig"].get("InstanceCount", 1))
+            job = Training(body, region, self._store, self._misbehaviour, self._folder / uuid4().hex)
+            job.shown += self._misbehaviour.faults.listing_delay
             self.jobs[region, name] = job
-        if faults.hold:
-            self._clock.after(faults.start_delay, lambda: job.become("Training"))
-        elif faults.noop:
-            self._clock.after(faults.start_delay, job.complete_at_once)
-        else:
-            self._clock.after(faults.start_delay, lambda: threading.Thread(target=job.run, daemon=True).start())
-        return {"TrainingJobArn": arn}
+        return self._start(job, lambda: job.become("Training"))
 
     def _check(self, body: Mapping[str, Any]) -> None:
         stopping = body.get("StoppingCondition", {})
@@ -127,20 +79,13 @@ class SageMaker:
             found = "MaxWaitTimeInSeconds above MaxRuntimeInSeconds is needed for managed spot training"
         elif wait is not None and not body.get("EnableManagedSpotTraining"):
             found = "MaxWaitTimeInSeconds is for managed spot training only"  # guide, "Managed Spot Training"
-        elif config.get("VolumeKmsKeyId") and any(LOCAL_DISKS.match(name) for name in machines(config)):
-            # "You can't request a VolumeKmsKeyId when using an instance type with local storage": ResourceConfig
+        elif takes_no_key(config):
             found = f"VolumeKmsKeyId is not supported for {' or '.join(machines(config))}"
         elif "InputDataConfig" in body and len({c["ChannelName"] for c in body["InputDataConfig"]}) < len(
             body["InputDataConfig"]
         ):
             found = "Channel names have to be unique"
-        elif any(key["Key"].lower().startswith("aws:") for key in body.get("Tags", [])):
-            found = "aws: prefixed tag key names are not allowed for external use"
-        elif self._role is not None and body["RoleArn"] != self._role:
-            found = (
-                f"Could not assume role {body['RoleArn']}. Please ensure that the role exists and allows principal "
-                "'sagemaker.amazonaws.com' to assume the role."
-            )
+        found = found or self._not_allowed(body)
         if found:
             raise Refused("ValidationException", found)
 
@@ -161,11 +106,6 @@ class SageMaker:
             raise Refused("ValidationException", "Requested resource not found.")
         return job
 
-    def _describe(self, body: Mapping[str, Any], region: str) -> dict[str, Any]:
-        job = self._named(body["TrainingJobName"], region)
-        with job.lock:
-            return dict(job.described)
-
     def _stop(self, body: Mapping[str, Any], region: str) -> dict[str, Any]:
         job = self._named(body["TrainingJobName"], region)
         with job.lock:
@@ -182,81 +122,9 @@ class SageMaker:
                 job.become("Stopped", "Stopped")
         return {}
 
-    def _delete(self, body: Mapping[str, Any], region: str) -> dict[str, Any]:
-        job = self._named(body["TrainingJobName"], region)
-        if not job.ended:
-            # "You cannot delete a job that is in the InProgress or Stopping state": DeleteTrainingJob, SDK model
-            raise Refused("ResourceInUse", f"Training job {job.name} has not ended")
-        with self._lock:
-            self.jobs.pop((region, job.name), None)
-        return {}
-
-    def _shown(self, region: str) -> list[Training]:
-        now = time.monotonic()
-        with self._lock:
-            found = [job for job in self.jobs.values() if job.shown <= now and job.region == region]
-        return sorted(found, key=lambda job: (job.described["CreationTime"], job.name), reverse=True)
-
     def _list(self, body: Mapping[str, Any], region: str) -> dict[str, Any]:
-        size = body.get("MaxResults", 10)
-        if not 1 <= size <= LARGEST_PAGE:
-            raise Refused("ValidationException", f"MaxResults {size} is not between 1 and {LARGEST_PAGE}")
-        keys = ("TrainingJobName", "TrainingJobArn", "CreationTime", "TrainingEndTime", "LastModifiedTime",
-                "TrainingJobStatus", "SecondaryStatus")  # fmt: skip
-        entries, token = listed(self._shown(region), body, keys, size)
+        entries, token = self._listed(self._shown(region), body)
         # "First, MaxResults jobs with any status are selected. Next, those with the status are returned": SDK model
         status = body.get("StatusEquals")
         entries = [entry for entry in entries if status in (None, entry["TrainingJobStatus"])]
         return {"TrainingJobSummaries": entries, **token}
-
-
-class Job(Protocol):
-    """What a list needs of a job of either kind."""
-
-    name: str
-    described: dict[str, Any]
-    lock: threading.RLock
-
-
-def listed(
-    jobs: Sequence[Job], body: Mapping[str, Any], keys: Sequence[str], size: int
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The entries of a page of a list's jobs, which come with the newest first; and the token of the next page."""
-    found = [job for job in jobs if _is_asked_for(job, body)]
-    if body.get("SortBy", "CreationTime") == "Name":
-        found.sort(key=lambda job: job.name, reverse=True)
-    if body.get("SortOrder", "Descending") == "Ascending":
-        found.reverse()
-    page, token = _page(found, body.get("NextToken"), size)
-    entries = []
-    for job in page:
-        with job.lock:
-            entries.append({key: job.described[key] for key in keys if key in job.described})
-    return entries, token
-
-
-def _is_asked_for(job: Job, body: Mapping[str, Any]) -> bool:
-    described = job.described
-    return (
-        body.get("NameContains", "") in job.name
-        and described["CreationTime"] > _time(body, "CreationTimeAfter", float("-inf"))
-        and described["CreationTime"] < _time(body, "CreationTimeBefore", float("inf"))
-        and described["LastModifiedTime"] > _time(body, "LastModifiedTimeAfter", float("-inf"))
-        and described["LastModifiedTime"] < _time(body, "LastModifiedTimeBefore", float("inf"))
-    )
-
-
-def _time(body: Mapping[str, Any], key: str, default: float) -> float:
-    return float(body[key]) if key in body else default
-
-
-def _page(found: list[Job], token: str | None, size: int) -> tuple[list[Job], dict[str, str]]:
-    """A page begins after the job that the last one ended with, so that new jobs do not shift it."""
-    start = 0
-    if token:
-        names = [job.name for job in found]
-        if token not in names:
-            raise Refused("ValidationException", "Invalid NextToken")
-        start = names.index(token) + 1
-    page = found[start : start + size]
-    return page, {"NextToken": page[-1].name} if start + size < len(found) else {}

@@ -12,50 +12,37 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.emulators.aws_store import NoSuchBucket, Store
+from tests.emulators.aws_jobs import ENDED, NO_CAPACITY, NO_IMAGE, RUNNING, Job, machines
+from tests.emulators.aws_store import Store
 from tests.emulators.faults import Misbehaviour
 from tests.emulators.processes import Container
 
 BASE = "/opt/ml"
 _SYNC_SECONDS = 0.3
-RUNNING = threading.BoundedSemaphore(6)
-"""Containers at once: the machine is small, whatever is asked of the emulator."""
 
 
-class Training:
-    """A training job. ``described`` is what DescribeTrainingJob answers; ``lock`` guards it."""
+class Training(Job):
+    """A training job."""
+
+    kind = "Training"
 
     def __init__(
-        self, body: Mapping[str, Any], arn: str, region: str, store: Store, misbehaviour: Misbehaviour, folder: Path
+        self, body: Mapping[str, Any], region: str, store: Store, misbehaviour: Misbehaviour, folder: Path
     ) -> None:
-        self.body = body
-        self.name: str = body["TrainingJobName"]
-        self.arn = arn
-        self.region = region
-        self.tags = {tag["Key"]: tag["Value"] for tag in body.get("Tags", [])}
-        self.shown = time.monotonic()
-        self.stop = threading.Event()
-        self.lock = threading.RLock()
-        self.log = ""
+        super().__init__(body, region, store, misbehaviour, folder)
         self.deleted = False
         self.spot = bool(body.get("EnableManagedSpotTraining"))
-        self._store = store
-        self._misbehaviour = misbehaviour
-        self._folder = folder
         self._machine = ""
-        now = time.time()
         self._trained = 0.0
-        self.described: dict[str, Any] = {
-            **{key: value for key, value in body.items() if key != "Tags"},
-            "TrainingJobArn": arn,
-            "TrainingJobStatus": "InProgress",
+        began = {
+            "Status": "Starting",
+            "StartTime": self.described["CreationTime"],
+            "StatusMessage": "Starting the training job",
+        }
+        self.described |= {
             "SecondaryStatus": "Starting",
-            "CreationTime": now,
-            "LastModifiedTime": now,
             "ModelArtifacts": {"S3ModelArtifacts": ""},
-            "SecondaryStatusTransitions": [
-                {"Status": "Starting", "StartTime": now, "StatusMessage": "Starting the training job"}
-            ],
+            "SecondaryStatusTransitions": [began],
         }
 
     @property
@@ -63,11 +50,6 @@ class Training:
         asked = self.body["ResourceConfig"]
         first = asked.get("InstancePreferences", [{}])[0]
         return int(asked.get("InstanceCount") or first.get("InstanceCount") or 1)
-
-    @property
-    def ended(self) -> bool:
-        """Whether it is in a terminal state."""
-        return self.described["TrainingJobStatus"] in {"Completed", "Failed", "Stopped"}
 
     def become(self, secondary: str, status: str = "InProgress", reason: str = "", message: str = "") -> None:
         """Go over into another state, now; a terminal one is not left."""
@@ -80,7 +62,7 @@ class Training:
             steps = known["SecondaryStatusTransitions"]
             steps[-1].setdefault("EndTime", now)
             steps.append({"Status": secondary, "StartTime": now, "StatusMessage": message or reason or secondary})
-            if status in {"Completed", "Failed", "Stopped"}:
+            if status in ENDED:
                 steps[-1]["EndTime"] = now
                 known["TrainingEndTime"] = now
                 if reason:
@@ -91,14 +73,9 @@ class Training:
                     # A discount as the console shows it; what a second of a spot machine costs is nowhere promised.
                     known["BillableTimeInSeconds"] = max(1, round(seconds * (0.3 if self.spot else 1.0)))
 
-    def run(self) -> None:
-        """Run to the end. Called in a thread of its own."""
-        try:
-            self._run()
-        except NoSuchBucket as e:
-            self.become("Failed", "Failed", f"ClientError: Data download failed:NoSuchBucket: {e}")
-        except Exception as e:  # noqa: BLE001  (the emulator's own mistake has to be seen, as the service's would be)
-            self.become("Failed", "Failed", f"InternalServerError: the emulator: {type(e).__name__}: {e}")
+    def fail(self, reason: str) -> None:
+        """It has failed, now."""
+        self.become("Failed", "Failed", reason)
 
     def complete_at_once(self) -> None:
         """A job that runs nothing has succeeded."""
@@ -116,13 +93,7 @@ class Training:
             return
         image = body["AlgorithmSpecification"].get("TrainingImage", "")
         if image in faults.no_image:
-            # The words of the developer guide's page on troubleshooting.
-            self.become(
-                "Failed",
-                "Failed",
-                "ClientError: Cannot pull algorithm container. Either the image does not exist or its permissions are "
-                "incorrect.",
-            )
+            self.fail(NO_IMAGE)
             return
         while self._attempt(end):
             self.become("Interrupted", message="Spot capacity was taken away")
@@ -149,12 +120,7 @@ class Training:
                         self.described["ResourceConfig"] = {**self.body["ResourceConfig"], **chosen}
                 return True
             if not self.spot:
-                self.become(
-                    "Failed",
-                    "Failed",
-                    "CapacityError: Unable to provision requested ML compute capacity. Please retry using a different "
-                    "ML instance type.",
-                )
+                self.fail(NO_CAPACITY)
                 return False
             if time.monotonic() > end:
                 self.become("MaxWaitTimeExceeded", "Stopped")
@@ -191,9 +157,7 @@ class Training:
                 "RecordWrapperType": "None",
             }
             if not self._store.download(source["S3Uri"], folder):
-                self.become(
-                    "Failed",
-                    "Failed",
+                self.fail(
                     f'ClientError: Data download failed:No S3 objects found under S3 URL "{source["S3Uri"]}" given in '
                     "input data source. Please ensure that the bucket exists in the selected region, that objects "
                     f'exist under that S3 prefix, and that the role "{self.body["RoleArn"]}" has "s3:ListBucket" '
@@ -314,9 +278,7 @@ class Training:
             failure = base / "output" / "failure"
             if failure.is_file():
                 text = text or failure.read_text(errors="replace")[:1024]
-        self.become(
-            "Failed", "Failed", f"AlgorithmError: {text or 'See job logs for more information'}, exit code: {code}"
-        )
+        self.fail(f"AlgorithmError: {text or 'See job logs for more information'}, exit code: {code}")
 
     def _upload(self, bases: list[Path]) -> None:
         at = f"{self.body['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{self.name}/output"
@@ -360,10 +322,3 @@ def _packed(folders: list[Path]) -> bytes | None:
 def _inside(base: Path, path: str) -> Path:
     """A folder of the container, where the emulator keeps it."""
     return base / path.removeprefix(BASE).lstrip("/")
-
-
-def machines(config: Mapping[str, Any]) -> list[str]:
-    """The machine types that a job or cluster may be of, in the order of preference."""
-    if "InstanceType" in config:
-        return [str(config["InstanceType"])]
-    return [str(each["InstanceType"]) for each in config.get("InstancePreferences", [])]
