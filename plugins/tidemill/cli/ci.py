@@ -225,12 +225,7 @@ def as_json(delivery: Delivery, output: Path, changes: Changes) -> dict[str, Any
         "environments": list(delivery.environments),
         "infra": delivery.infra,
         "output": str(output),
-        "same": changes.none,
-        "new": changes.new,
-        "changed": changes.changed,
-        "removed": changes.stale,
-        "edited": changes.edited,
-        "diff": changes.diff,
+        **changes.to_json(),
     }
 
 

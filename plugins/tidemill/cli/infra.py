@@ -71,12 +71,7 @@ def as_json(needs: Needs, output: Path, changes: Changes) -> dict[str, Any]:
         "provider": needs.provider,
         "pipelines": [pipeline.name for pipeline in needs.pipelines],
         "output": str(output),
-        "same": changes.none,
-        "new": changes.new,
-        "changed": changes.changed,
-        "removed": changes.stale,
-        "edited": changes.edited,
-        "diff": changes.diff,
+        **changes.to_json(),
     }
 
 

@@ -50,6 +50,17 @@ class Changes:
         """Whether the folder holds the root already."""
         return not (self.new or self.changed or self.stale or self.edited)
 
+    def to_json(self) -> dict[str, Any]:
+        """What ``--json`` prints of it."""
+        return {
+            "same": self.none,
+            "new": self.new,
+            "changed": self.changed,
+            "removed": self.stale,
+            "edited": self.edited,
+            "diff": self.diff,
+        }
+
 
 def compare(folder: Path, files: Mapping[str, str], kind: Kind = INFRA) -> Changes:
     """What writing the files would do.
