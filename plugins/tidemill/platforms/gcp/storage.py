@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import random
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 _SHA256: Final = "tidemill-sha256"
 _ROLE: Final = "roles/storage.objectUser on the bucket"
-_RACES: Final = 3
+_RACES: Final = 10
 _BLOCK: Final = 1 << 20
 
 
@@ -64,7 +66,9 @@ class CloudStorage:
             raise PlatformError(f"{uri} names no object", fault="user")
         size, md5, sha256 = _digests(file)
         with self.told(uri, "store", "storage.objects.create"):
-            for _ in range(_RACES):
+            for race in range(_RACES):
+                # Those who lost a race would otherwise meet in the next one.
+                time.sleep(random.uniform(0, 0.2 * race))
                 held = self._bucket(uri).get_blob(name, timeout=SECONDS, retry=self.retry)
                 if held is not None and _same(held, size, md5, sha256):
                     return int(held.generation)
