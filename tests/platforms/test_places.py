@@ -74,6 +74,14 @@ def test_what_follows_is_the_next_machine_or_the_next_place() -> None:
     assert following(found, found[2], elsewhere=True) is None
 
 
+def test_a_machine_type_that_stands_twice_is_tried_once() -> None:
+    found = made({**AWS, "fallback": [US]}, "vertex", machine=["m", "l", "m"])
+    tried = [found[0]]
+    while (choice := following(found, tried[-1])) is not None and len(tried) < 9:
+        tried.append(choice)
+    assert [" ".join(choice.machines) for choice in tried] == ["m", "l", "m", "l"]
+
+
 def test_a_choice_is_remembered_as_it_was_though_the_spec_has_another_list_by_then() -> None:
     network = {"subnets": ["s"], "isolated": True}
     found = made({**AWS, "network": network, "fallback": [US]}, machine=["m", "l"], spot={"checkpoint": "s3://eu/c"})

@@ -194,6 +194,22 @@ def test_a_cleared_task_ends_its_job_and_pays_for_another(task: Any) -> None:
     second.cloud.jobs.stop(second.ref)
 
 
+def test_a_cleared_task_ends_a_job_that_it_does_not_know_where_lists_are_late(
+    task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gcp.emulation().set_faults(listing_delay=1.5)
+    monkeypatch.setattr(remote, "_SEARCHES", (0.0, 0.5, 2.0))
+    trained = task(params={"sleep": 60})
+    waits = trained.tries()
+    intent = trained.context.memory.get("job")
+    trained.context.memory.set("job", {**intent, "state": "intended", "id": "", "region": ""})
+    second = trained.tries(cleared=1)
+    try:
+        assert clouds.until_ended(waits.cloud.jobs, [waits.ref])[waits.ref.id].state == "stopped"
+    finally:
+        second.cloud.jobs.stop(second.ref)
+
+
 def test_a_job_that_was_stopped_with_its_task_begins_anew_when_the_task_does(task: Any) -> None:
     trained = task(params={"sleep": 60})
     waits = trained.tries()

@@ -98,6 +98,19 @@ def test_a_full_region_is_followed_by_another_and_the_ledger_knows_the_machine_t
     assert trained.result().last() == {"rows": float(len("rows of train"))}
 
 
+def test_a_job_is_gone_on_with_at_its_service_whatever_the_spec_says_by_then(task: Any) -> None:
+    trained = task()
+    waits = trained.tries()
+    spec = trained.context.spec
+    resources = spec.train.resources.model_copy(update={"machine": None, "cpu": 1, "memory": 1 << 30})
+    train = spec.train.model_copy(update={"service": "batch", "resources": resources})
+    trained.context = replace(trained.context, spec=spec.model_copy(update={"train": train}))
+    again = trained.tries(woken=True)
+    assert again is None or again.ref == waits.ref
+    trained.to_its_end()
+    assert {state[:2] for state in jobs(trained)} == {(1, "intended"), (1, "submitted"), (1, "succeeded")}
+
+
 @pytest.mark.slow
 def test_a_spot_machine_is_waited_for_at_each_place(task: Any) -> None:
     trained = task(spot={"checkpoint": "s3://acme-ml/checkpoints", "wait": "1 s"}, machine=TYPES[0])

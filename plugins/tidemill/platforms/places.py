@@ -68,7 +68,7 @@ class Choice:
 def choices(platform: Platform, train: Train) -> list[Choice]:
     """Every way to run the training, in order."""
     machine, spot = train.resources.machine, train.resources.spot
-    machines = machine if isinstance(machine, list) else [machine] if machine else []
+    machines = list(dict.fromkeys(machine)) if isinstance(machine, list) else [machine] if machine else []
     return [
         Choice(
             platform=at(platform, place),

@@ -16,8 +16,8 @@ _KEY: Final = "job"
 
 @dataclass(frozen=True)
 class Intent:
-    """One attempt's job. ``choice`` is where it runs and on what, whatever the spec says by now; ``began`` the instant
-    (ISO 8601) from which it waits for a machine; ``code`` the packed code's version; ``console`` and ``log`` are where
+    """One attempt's job. ``service`` and ``choice`` are what runs it, where and on what, whatever the spec says by now;
+    ``began`` the instant (ISO 8601) from which it waits for a machine; ``code`` the packed code's version; ``console`` and ``log`` are where
     a person sees the job."""
 
     attempt: int
@@ -26,6 +26,7 @@ class Intent:
     state: State = "intended"
     id: str = ""
     region: str = ""
+    service: str = ""
     choice: Mapping[str, Any] = field(default_factory=dict)
     began: str = ""
     code: str = ""

@@ -84,7 +84,7 @@ class _Processing(remote.Work):
         return pack_whole(self.ctx.project.root)
 
     def upload(self, job: RemoteJob) -> RemoteJob:
-        given, storage = self.prepare(), self.cloud.storage
+        given, storage = self.prepare(), self.at(job.platform, job.service).storage
         base = job.code.rpartition("/code/")[0]
         inputs = {name: _stored(storage, path, f"{base}/content") for name, path in sorted(given.inputs.items())}
         request = {
@@ -100,7 +100,7 @@ class _Processing(remote.Work):
         return replace(job, inputs=inputs)
 
     def failure(self, job: RemoteJob, ref: JobRef, status: JobStatus) -> StepError:
-        links = self.cloud.jobs.links(ref)
+        links = self.at(job.platform, job.service).jobs.links(ref)
         return StepError(f"job {ref.name} failed: {status.reason}; its log: {links.log}", retry=status.fault != "user")
 
 

@@ -62,12 +62,12 @@ class Work(ABC):
         """Every way to run the job, in the order in which they are tried."""
         return [Choice(self.cloud.platform, self.image, (name,) if name else ()) for name in self.machines]
 
-    def at(self, platform: Platform) -> Cloud:
+    def at(self, platform: Platform, service: str) -> Cloud:
         """The ports of a place."""
         for cloud in (self.cloud, *self._elsewhere):
-            if cloud.platform == platform:
+            if (cloud.platform, cloud.service) == (platform, service):
                 return cloud
-        self._elsewhere.append(Cloud(platform, self.cloud.service, self.ctx.connections))
+        self._elsewhere.append(Cloud(platform, service, self.ctx.connections))
         return self._elsewhere[-1]
 
     @property
@@ -131,7 +131,7 @@ class _Attempts:
 
     def cloud(self, intent: Intent) -> Cloud:
         """The ports of the place where the job is."""
-        return self.work.at(intent.where.platform)
+        return self.work.at(intent.where.platform, intent.service)
 
     @cached_property
     def installation(self) -> str:
@@ -192,6 +192,7 @@ class _Attempts:
             attempt=attempt,
             cleared=self.ctx.cleared,
             name=job_name(self.ctx, self.installation, attempt),
+            service=self.work.cloud.service,
             choice=(choice or self.work.choices[0]).to_json(),
             began=datetime.now(UTC).isoformat(),
         )
@@ -325,7 +326,7 @@ class _Attempts:
         """End a job whose task was cleared: whoever cleared it wants another one."""
         cloud = self.cloud(intent)
         ref = JobRef(cloud.service, intent.name, intent.id, intent.region) if intent.id else None
-        ref = ref or cloud.jobs.find(self._job(intent))
+        ref = ref or find(cloud.jobs, self._job(intent), again=True)
         if ref is not None:
             self._stop(cloud, ref)
         self._note(intent, "stopped", JobStatus("stopped", "the task was cleared"))
@@ -351,7 +352,7 @@ class _Attempts:
         """Put into the ledger what became of the job. A fact that is there already is not written again."""
         made = RemoteTraining(
             name=intent.name,
-            service=self.work.cloud.service,
+            service=intent.service,
             attempt=intent.attempt,
             state=state,
             id=intent.id if state != "intended" else "",

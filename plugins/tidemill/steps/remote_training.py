@@ -83,7 +83,7 @@ class _Training(remote.Work):
         return [] if file is None else logged_metrics(file.read_bytes())
 
     def upload(self, job: RemoteJob) -> RemoteJob:
-        storage, train = self.at(job.platform).storage, self.ctx.spec.train
+        storage, train = self.at(job.platform, job.service).storage, self.ctx.spec.train
         folder = self.fetch()
         for name in ("train.parquet", "holdout.parquet"):
             storage.put(folder / name, f"{job.data}/{name}")
@@ -113,7 +113,7 @@ class _Training(remote.Work):
 
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.at(job.platform).jobs.collect(job, ref, self.folder)
+            self.at(job.platform, job.service).jobs.collect(job, ref, self.folder)
             failure = Result.read(result_of(self.folder / "output")).failure
         except (PlatformError, BadFile, OSError):
             return ""
