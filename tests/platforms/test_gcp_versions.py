@@ -107,6 +107,11 @@ class TestExpire:
         others: list[dict[str, Any]] = [
             {"action": {"type": "SetStorageClass", "storageClass": "COLDLINE"}, "condition": {"age": 9}},
             {"action": {"type": "Delete"}, "condition": {"matchesPrefix": ["tidemill/a/", "logs/"], "age": 400}},
+            {
+                "action": {"type": "SetStorageClass", "storageClass": "NEARLINE"},
+                "condition": {"matchesPrefix": ["tidemill/a/"], "daysSinceNoncurrentTime": 3},
+            },
+            {"action": {"type": "Delete"}, "condition": {"matchesPrefix": ["tidemill/a/"], "numNewerVersions": 900}},
         ]
         bucket.lifecycle_rules = others
         bucket.patch()
@@ -117,7 +122,7 @@ class TestExpire:
         assert client.get_bucket("acme-rules").metageneration == before, "it was so already"
         versions.expire("gs://acme-rules/tidemill/b", "tidemill-b", 5)
         versions.expire("gs://acme-rules/tidemill/a", "tidemill-a", 31)
-        assert self.rules(client)[2:] == [rule("tidemill/b/", 5), rule("tidemill/a/", 31)]
+        assert self.rules(client)[4:] == [rule("tidemill/b/", 5), rule("tidemill/a/", 31)]
         versions.expire("gs://acme-rules/tidemill/a", "tidemill-a", None)
         assert self.rules(client) == [*others, rule("tidemill/b/", 5)]
 

@@ -71,15 +71,15 @@ class CloudVersions:
                 raise VersionGone(f"there is no {uri}") from None
 
     def expire(self, uri: str, name: str, days: int | None) -> None:
-        """See the port. A rule has no name here: ours is the one about this folder alone. The service refuses the
-        change of a bucket that somebody changed since it was read, which is then read again."""
+        """See the port. A rule has no name here: ours is the one of its form about this folder alone. The
+        service refuses the change of a bucket that somebody changed since it was read, which is then read again."""
         from google.api_core.exceptions import PreconditionFailed
 
         prefix = f"{split(uri)[1].rstrip('/')}/"
         for _ in range(_RACES):
             bucket = self._storage.bucket(uri)
             rules = _rules(uri, bucket)
-            others = [rule for rule in rules if rule.get("condition", {}).get("matchesPrefix") != [prefix]]
+            others = [rule for rule in rules if not _is_ours(rule, prefix)]
             wanted = others if days is None else [*others, _rule(prefix, days)]
             if sorted(map(repr, rules)) == sorted(map(repr, wanted)):
                 return
@@ -129,6 +129,11 @@ def _rules(uri: str, bucket: Any) -> list[dict[str, Any]]:
                 f"not know, and would lose it: {unknown}",
                 fault="user",
             ) from None
+
+
+def _is_ours(rule: Any, prefix: str) -> bool:
+    days = rule.get("condition", {}).get("daysSinceNoncurrentTime")
+    return days is not None and bool(rule == _rule(prefix, days))
 
 
 def _rule(prefix: str, days: int) -> dict[str, Any]:
