@@ -76,6 +76,17 @@ def test_a_version_is_fetched_once_on_a_machine(make: Any, emulation: Emulation)
     assert first.path.name == second.path.name == "rows.parquet"
 
 
+def test_what_is_in_use_is_kept_though_it_was_fetched_long_ago(make: Any, emulation: Emulation) -> None:
+    put(emulation)
+    first = located(make(), ADDRESS).path
+    old = time.time() - 90_000
+    os.utime(first.parent, (old, old))
+    assert located(make(), ADDRESS).path == first, "a step begins with it"
+    put(emulation, 12)
+    located(make(), ADDRESS)
+    assert first.exists()
+
+
 def test_what_is_long_gone_is_not_kept(make: Any, emulation: Emulation) -> None:
     put(emulation)
     first = located(make(), ADDRESS).path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 import time
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from tidemill.platforms.ports import ObjectVersions
 
 _KEPT_SECONDS: Final = 86400.0
-"""How long a version that was fetched stays after a newer one: a step that began with it still reads it."""
+"""How long a version stays after a step began with it, which may still read it."""
 
 
 class Located(NamedTuple):
@@ -61,7 +62,10 @@ def located(ctx: StepContext, source: str) -> Located:
 def _fetched(versions: ObjectVersions, source: str, version: str, folder: Path) -> Path:
     name = PurePosixPath(source).name
     place = folder / hashlib.sha256(version.encode()).hexdigest()[:16]
-    if not place.is_dir():
+    if place.is_dir():
+        with suppress(OSError):  # made by another user: it then stays as long as that one uses it
+            os.utime(place)
+    else:
         folder.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix=".", dir=folder))
         try:
