@@ -112,14 +112,63 @@ def test_a_run_records_the_objects_and_the_next_steps_find_them(make: Make, emul
 
 
 def test_the_same_rows_are_the_same_version(make: Make, emulation: Emulation) -> None:
-    first = data.run(make("data"))
-    other = data.run(make("data", as_of=AUG, run_id="august"))
+    first = data.run(make("data", keep=None))
+    other = data.run(make("data", keep=None, as_of=AUG, run_id="august"))
     before = emulation.report()["calls"]["PutObject"]
-    again = data.run(make("data", run_id="again"))
+    again = data.run(make("data", keep=None, run_id="again"))
     assert (again.version, again.objects) == (first.version, first.objects)
     assert emulation.report()["calls"]["PutObject"] == before
     assert {o.uri for o in other.objects} == {o.uri for o in first.objects}
     assert other.version != first.version
+
+
+def test_rows_that_come_back_are_not_left_to_a_version_whose_time_runs(make: Make, emulation: Emulation) -> None:
+    first = data.run(make("data"))
+    data.run(make("data", as_of=AUG, run_id="august"))
+    again = data.run(make("data", run_id="again"))
+    assert again.version == first.version
+    remove(emulation, first)  # the time since August's rows came is over
+    fetched(on_another_machine(make("data")), again)
+
+
+def test_a_champions_rows_are_found_though_the_spec_names_another_bucket_by_then(
+    make: Make, emulation: Emulation
+) -> None:
+    s3 = aws_emulated.client(emulation, "s3")
+    s3.create_bucket(Bucket="acme-next", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    s3.put_bucket_versioning(Bucket="acme-next", VersioningConfiguration={"Status": "Enabled"})
+    moved = {"platform": {**aws_emulated.PLATFORM, "bucket": "s3://acme-next/ml"}}
+    first = data.run(make("data"))
+    assert promoted(make, first, JUL).outcome == "promoted"
+    remove(emulation, first)
+    folder = fetched(on_another_machine(make("data", **moved)), first)
+    assert pl.read_parquet(folder / "train.parquet").height == first.train.rows
+    again = data.run(make("data", **moved, run_id="again"))
+    assert all(each.uri.startswith("s3://acme-next/ml/") for each in again.objects)
+
+
+def test_a_rule_that_could_not_be_removed_is_removed_by_a_later_run(
+    make: Make, emulation: Emulation, caplog: pytest.LogCaptureFixture
+) -> None:
+    def ours() -> list[Any]:
+        s3 = aws_emulated.client(emulation, "s3")
+        found = s3.get_bucket_lifecycle_configuration(Bucket="acme-ml")["Rules"]
+        return [rule for rule in found if rule.get("Filter", {}).get("Prefix") == prefix]
+
+    found = data.run(make("data"))
+    prefix = found.objects[0].uri.removeprefix("s3://acme-ml/").removesuffix("holdout.parquet")
+    assert len(ours()) == 1
+    emulation.set_faults(denied=["PutBucketLifecycle", "DeleteBucketLifecycle"])
+    with caplog.at_level(logging.WARNING):
+        data.run(make("data", keep=None, run_id="denied"))
+    assert "that of an earlier `keep` may still hold" in caplog.text
+    emulation.set_faults()
+    rest = {"ID": "other", "Status": "Enabled", "Filter": {"Prefix": "x/"}, "Expiration": {"Days": 1}}
+    aws_emulated.client(emulation, "s3").put_bucket_lifecycle_configuration(
+        Bucket="acme-ml", LifecycleConfiguration={"Rules": [rest, *ours()]}
+    )
+    data.run(make("data", keep=None, run_id="allowed"))
+    assert ours() == []
 
 
 def test_what_a_champion_was_trained_on_outlives_its_version(make: Make, emulation: Emulation) -> None:

@@ -149,7 +149,7 @@ def _store(ctx: StepContext, parts: dict[str, pl.DataFrame]) -> Kept:
         kept = store.add(folder, lambda version: last(entries, version))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    store.lifecycle(last(entries))
+    store.lifecycle(last(entry for entry in entries if entry.body.get("keep")))
     return kept
 
 

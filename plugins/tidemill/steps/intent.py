@@ -17,8 +17,8 @@ _KEY: Final = "job"
 @dataclass(frozen=True)
 class Intent:
     """One attempt's job. ``service`` and ``choice`` are what runs it, where and on what, whatever the spec says by now;
-    ``began`` the instant (ISO 8601) from which it waits for a machine; ``code`` the packed code's version; ``console`` and ``log`` are where
-    a person sees the job."""
+    ``began`` the instant (ISO 8601) from which it waits for a machine; ``code`` the packed code's version; ``console``
+    and ``log`` are where a person sees the job."""
 
     attempt: int
     cleared: int

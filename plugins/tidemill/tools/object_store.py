@@ -52,14 +52,14 @@ class ObjectStore:
         self._keep = keep
 
     def add(self, folder: Path, earlier: Earlier) -> Kept:
-        """See the port. Object versions that hold this content already, by an earlier record, are taken."""
+        """See the port. Object versions that hold this content by an earlier record are taken, if they stay."""
         check_folder(folder)
         with room(self.root):
             sums = {name: _sha256(folder / name) for name in FILES}
         version = hashlib.sha256("".join(f"{sums[name]} {name}\n" for name in FILES).encode()).hexdigest()
         known = earlier(version)
         with _told(f"data version {version}"):
-            if known is not None and known.objects and all(self._has(each) for each in known.objects):
+            if known is not None and known.objects and all(self._stays(each) for each in known.objects):
                 objects = known.objects
             else:
                 objects = tuple(self._put(folder / name, sums[name]) for name in FILES)
@@ -87,7 +87,7 @@ class ObjectStore:
         folder = self.fetch(data)
         with _told(f"data version {data.version}"):
             for each in data.objects:
-                self._cloud.storage.put(folder / each.name, self._champions(data, each.name))
+                self._cloud.storage.put(folder / each.name, _copy_of(data, each))
 
     def lifecycle(self, last: DataVersion | None) -> None:
         """See the port: a rule for the versions of this pipeline alone."""
@@ -100,7 +100,7 @@ class ObjectStore:
         try:
             self._cloud.versions.expire(self._folder, name, days)
         except PlatformError as error:
-            what = "old versions are kept for ever" if days is not None else "the rule of an earlier `keep` still holds"
+            what = "old versions are kept for ever" if days is not None else "that of an earlier `keep` may still hold"
             _LOG.warning("data.keep: the lifecycle rule of %s cannot be set, so %s: %s", self._folder, what, error)
 
     @cached_property
@@ -111,11 +111,16 @@ class ObjectStore:
     def _folder(self) -> str:
         return self._cloud.place(f"{self._installation}/versions/{self._pipeline}")
 
-    def _champions(self, data: DataVersion, name: str) -> str:
-        return self._cloud.place(f"{self._installation}/champions/{data.version}/{name}")
-
-    def _has(self, each: StoredObject) -> bool:
-        return self._cloud.versions.has(each.uri, each.version, each.size)
+    def _stays(self, each: StoredObject) -> bool:
+        """Whether an object version is there, and ends no earlier than one that would be written now: that of another
+        pipeline or bucket has another rule, and where ``keep`` ends versions, all but the newest have begun to age."""
+        versions, uri = self._cloud.versions, f"{self._folder}/{each.name}"
+        if each.uri != uri or not versions.has(uri, each.version, each.size):
+            return False
+        try:
+            return self._keep is None or versions.newest(uri) == each.version
+        except VersionGone:
+            return False
 
     def _put(self, file: Path, sha256: str) -> StoredObject:
         uri = f"{self._folder}/{file.name}"
@@ -141,7 +146,7 @@ class ObjectStore:
 
     def _from_copy(self, data: DataVersion, each: StoredObject, file: Path, gone: VersionGone) -> None:
         """What a champion was trained on has a copy, also when its version has gone."""
-        copy, storage = self._champions(data, each.name), self._cloud.storage
+        copy, storage = _copy_of(data, each), self._cloud.storage
         if all(stored.uri != copy for stored in storage.list(copy.rpartition("/")[0])):
             longer = f"data.keep is {self._keep}: write a longer time there" if self._keep else "see who may remove it"
             raise DataChanged(
@@ -169,6 +174,11 @@ class ObjectStore:
                 yield made
             finally:
                 shutil.rmtree(made, ignore_errors=True)
+
+
+def _copy_of(data: DataVersion, each: StoredObject) -> str:
+    """Where a champion's copy of an object is: in the object's own bucket, whatever the spec names by now."""
+    return f"{each.uri.rsplit('/', 3)[0]}/champions/{data.version}/{each.name}"
 
 
 def _move(made: Path, folder: Path, sums: Mapping[str, str]) -> None:

@@ -81,7 +81,8 @@ class DataVersions(Protocol):
 
     def lifecycle(self, last: DataVersion | None) -> None:
         """Have versions end as long after newer ones took their place as the spec says, where it says so; ``last`` is
-        the record of the version before. That it is not allowed is a warning: the data is versioned all the same."""
+        the latest record of a version that was to end. That it is not allowed is a warning: the data is versioned
+        all the same."""
         ...
 
 
