@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.infra.roots import BATCH, KUBERNETES, ROOT, SAGEMAKER, WATCHED, changed, written
+from tests.infra.roots import BATCH, KUBERNETES, ROOT, SAGEMAKER, VERTEX, WATCHED, changed, written
 from tests.infra.terraform import mistakes, terraform, unformatted
 from tidemill.cli.infra import needs_at
 from tidemill.infra.generate import files_of
@@ -52,6 +52,24 @@ ROOTS: Final[dict[str, dict[str, Any]]] = {
         )
     },
     "connections": {"flights": SAGEMAKER, "ships": changed(BATCH, platform__connection="Other account")},
+    "vertex": {"flights": VERTEX},
+    "vertex_watched": {
+        "flights": changed({**VERTEX, **WATCHED}, train__track="vertex", data__version="object-store"),
+        "ships": changed(VERTEX, platform__connection="Other account", platform__service_account=None),
+    },
+    "vertex_key": {
+        "flights": changed(
+            VERTEX,
+            platform__encryption_key="projects/acme-keys/locations/europe-west4/keyRings/ml/cryptoKeys/ml",
+            platform__service_account="training@acme-people.iam.gserviceaccount.com",
+            platform__network={"name": "projects/123456789012/global/networks/ml"},
+            data__version="object-store",
+            data__keep="1 year",
+        )
+    },
+    "vertex_existing": {
+        "flights": changed(VERTEX, platform__existing=["bucket", "service_account", "image", "logs"]),
+    },
     "kubernetes": {"flights": KUBERNETES},
     "volume": {
         "flights": changed(
@@ -76,7 +94,7 @@ def test_a_root_is_formatted_and_valid(name: str, tmp_path: Path) -> None:
     assert mistakes(folder, ROOTS[name]["flights"]["platform"]["provider"]) == []
 
 
-@pytest.mark.parametrize("provider", ["aws", "kubernetes"])
+@pytest.mark.parametrize("provider", ["aws", "gcp", "kubernetes"])
 def test_the_examples_are_formatted_and_valid(provider: str, tmp_path: Path) -> None:
     folder = tmp_path / "root"
     needs = needs_at([ROOT / "docs" / "examples" / f"{provider}.yaml"])
