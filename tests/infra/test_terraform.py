@@ -175,6 +175,63 @@ def test_a_planted_mistake_is_found(name: str, tmp_path: Path) -> None:
     assert any(told in mistake for mistake in mistakes(folder, "aws")), mistakes(folder, "aws")
 
 
+PLANTED_AT_GOOGLE: Final[dict[str, tuple[str, str, str, str]]] = {
+    "an unknown argument": (
+        "modules/bucket/main.tf",
+        "public_access_prevention ",
+        "public_access ",
+        'named "public_access" is not expected',
+    ),
+    "a wrong type": ("modules/logs/main.tf", "= var.retention_days", '= "a year"', "a number is required"),
+    "a missing argument": (
+        "modules/key/main.tf",
+        '  role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"\n',
+        "",
+        '"role" is required',
+    ),
+    "a missing block": (
+        "modules/bucket/main.tf",
+        'action {\n      type = "AbortIncompleteMultipartUpload"\n    }',
+        "",
+        'At least 1 "action" blocks are required',
+    ),
+    "a block of a resource of another kind": (
+        "modules/repository/main.tf",
+        "docker_config {",
+        "maven_settings {",
+        '"maven_settings" are not expected',
+    ),
+    "a reference to no attribute": (
+        "modules/account/main.tf",
+        "google_service_account.this.email",
+        "google_service_account.this.mail",
+        'attribute named "mail"',
+    ),
+    "a role without its permissions": (
+        "access.tf",
+        'permissions = ["aiplatform.customJobs.create"]',
+        "actions = []",
+        '"permissions" is required',
+    ),
+    "an unknown resource": (
+        "modules/logs/main.tf",
+        '"google_logging_project_bucket_config"',
+        '"google_logging_bucket"',
+        "does not support resource type",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED_AT_GOOGLE)
+def test_a_mistake_planted_at_google_is_found(name: str, tmp_path: Path) -> None:
+    folder = written(tmp_path, flights=VERTEX)
+    path, before, after, told = PLANTED_AT_GOOGLE[name]
+    text = (folder / path).read_text()
+    assert before in text
+    (folder / path).write_text(text.replace(before, after, 1))
+    assert any(told in mistake for mistake in mistakes(folder, "gcp")), mistakes(folder, "gcp")
+
+
 def test_what_is_written_is_read_back_as_it_was(tmp_path: Path) -> None:
     texts = [
         'plain "quoted" \\ back',

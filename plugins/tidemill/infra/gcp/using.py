@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-_ACCOUNT: Final = re.compile(r"(?P<name>[^@]+)@(?P<project>[^@.]+(?:\.[^@.]+)?)\.iam\.gserviceaccount\.com")
+_ACCOUNT: Final = re.compile(r"(?P<name>[^@]+)@(?P<project>[^@]+)\.iam\.gserviceaccount\.com")
 _IMAGE: Final = re.compile(
     r"(?P<location>[a-z0-9-]+)-docker\.pkg\.dev/(?P<project>[^/]+)/(?P<name>[^/:@]+)/[^:@]+(?:[:@].+)?"
 )
