@@ -37,7 +37,8 @@ def test_a_training_on_vertex_needs_no_more(tmp_path: Path) -> None:
         "repository_europe_west4_training", "services",
     ]  # fmt: skip
     assert inputs(made, "services")["services"] == [
-        f"{name}.googleapis.com" for name in ("aiplatform", "artifactregistry", "cloudkms", "iam", "logging", "storage")
+        f"{name}.googleapis.com"
+        for name in ("aiplatform", "artifactregistry", "cloudkms", "cloudresourcemanager", "iam", "logging", "storage")
     ]
 
 
@@ -46,7 +47,9 @@ def test_what_is_there_is_used_and_not_created(tmp_path: Path) -> None:
     made = root(tmp_path, flights=changed(VERTEX, platform__existing=words))
     assert calls(made) == ["account_access_training", "airflow_google_cloud_default", "services"]
     assert [one.what for one in made.used] == ["bucket", "log bucket", "image repository", "service account of jobs"]
-    assert inputs(made, "services")["services"] == ["aiplatform.googleapis.com", "iam.googleapis.com"]
+    assert inputs(made, "services")["services"] == [
+        f"{name}.googleapis.com" for name in ("aiplatform", "cloudresourcemanager", "iam")
+    ]
     # The roles are granted on it all the same.
     asked = {"action": "storage.objects.get", "resource": f"{OBJECTS}flights/tidemill/x", "context": {}}
     assert allows(made, grants(made, of="airflow_"), asked)
@@ -174,7 +177,8 @@ def test_nothing_is_for_all_without_a_reason(full: Root) -> None:
         # As Google names them; custom roles take no wildcards.
         assert all(re.fullmatch(r"[a-z]+\.[a-zA-Z]+\.[a-zA-Z]+", name) for name in one.permissions), one
         for on in one.on:
-            assert on.condition or one.reason or on.kind == "account" or one.permissions == ("storage.buckets.get",)
+            narrow = on.condition or on.kind == "account" or one.permissions == ("storage.buckets.get",)
+            assert narrow or one.reason
 
 
 def test_no_role_of_googles_own_is_granted_but_one(tmp_path: Path) -> None:
@@ -281,6 +285,23 @@ def test_other_places_are_said_to_be_left_out(tmp_path: Path) -> None:
     elsewhere = [{"region": "us-central1", "bucket": "gs://acme-ml-us", "image": image}]
     spec = changed(VERTEX, train__resources__spot=None, platform__fallback=elsewhere)
     assert any("platform.fallback: for the other places" in note for note in root(tmp_path, flights=spec).notes)
+
+
+@pytest.mark.parametrize("bucket", ["acme-ml", "acme-rows"])
+def test_a_source_in_a_bucket_may_be_read_and_no_other(bucket: str, tmp_path: Path) -> None:
+    made = root(tmp_path, flights=changed(VERTEX, data__source=f"gs://{bucket}/rows/flights.parquet"))
+    told = grants(made, of="airflow_google_cloud_default_sources")
+
+    def allowed(permission: str, resource: str) -> bool:
+        return allows(made, told, {"action": permission, "resource": resource, "context": {}})
+
+    base = f"projects/_/buckets/{bucket}"
+    assert allowed("storage.objects.get", f"{base}/objects/rows/flights.parquet")
+    assert allowed("storage.buckets.get", base)
+    assert not allowed("storage.objects.get", f"{base}/objects/rows/flights.parquet.bak")
+    assert not allowed("storage.objects.create", f"{base}/objects/rows/flights.parquet")
+    # A bucket that rows alone are read from is somebody else's.
+    assert [label for label in calls(made) if label.startswith("bucket")] == ["bucket_acme_ml"]
 
 
 def test_labels_are_what_google_takes(tmp_path: Path) -> None:

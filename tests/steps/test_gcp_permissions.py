@@ -19,7 +19,8 @@ from tidemill.infra.generate import root_of
 from tidemill.infra.needs import Needs, Pipeline, Task
 from tidemill.infra.root import Root
 from tidemill.steps import remote, remote_training
-from tidemill.steps.context import Forgetful, StepContext
+from tidemill.steps.context import Forgetful, StepContext, StepError
+from tidemill.steps.sources import located
 
 Make = Callable[..., StepContext]
 PLATFORM: Final[dict[str, Any]] = {
@@ -31,7 +32,7 @@ PLATFORM: Final[dict[str, Any]] = {
 }
 SPEC: Final[dict[str, Any]] = {
     "platform": PLATFORM,
-    "data": {"version": "object-store", "keep": "1 year"},
+    "data": {"source": "gs://acme-ml/rows/flights.parquet", "version": "object-store", "keep": "1 year"},
     "train": {
         "code": "include.train:train",
         "image": "europe-west4-docker.pkg.dev/acme-ml/training/flights:1",
@@ -87,6 +88,8 @@ def test_what_a_training_calls_is_allowed(ctx: StepContext, emulation: Emulation
     stop(ctx, tmp_path)
     versions(ctx, tmp_path)
     write_again(ctx, tmp_path)
+    with pytest.raises(StepError, match=r"there is no gs://acme-ml/rows/flights\.parquet"):
+        located(ctx, ctx.spec.data.source)
     dimensions = {"model": "flights", "version": "1", "dag_id": "flights.monitor"}
     remote.cloud_of(ctx).metrics.put({"drifted": 1.0}, dimensions, datetime.now(UTC))
     for _ in range(2):  # what is there is found, and written again
@@ -94,6 +97,10 @@ def test_what_a_training_calls_is_allowed(ctx: StepContext, emulation: Emulation
     assert refused(emulation, ctx, TASKS) == []
     for left_out in TASKS:
         assert refused(emulation, ctx, tuple(task for task in TASKS if task != left_out)) != []
+    elsewhere = ctx.spec.model_copy(update={"data": ctx.spec.data.model_copy(update={"source": "flights.parquet"})})
+    assert {one["resource"] for one in refused(emulation, replace(ctx, spec=elsewhere), TASKS)} == {
+        "projects/_/buckets/acme-ml/objects/rows/flights.parquet"
+    }
     # No permission is there without a call.
     seen = {one["action"] for one in emulation.report()["permissions"] if one["who"] == "connection"}
     assert {name for one in grants(made(ctx, TASKS), of="airflow_") for name in one.permissions} == seen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from tidemill.infra.gcp import airflow_access, job_access
@@ -26,6 +27,7 @@ _STEPS: Final[dict[str, _Maker]] = {
     "track": airflow_access.track,
     "versions": airflow_access.versions,
     "monitor": airflow_access.monitor,
+    "sources": airflow_access.sources,
 }
 _JOBS: Final[dict[str, _Maker]] = {"job": job_access.files}
 _AIRFLOW: Final = Raw("{ for member in var.airflow_members : member => member }")
@@ -52,7 +54,11 @@ def grant(gcp: Gcp) -> None:
     for found in gcp.needs.named("platform.connection", lambda p: p.connection):
         label = gcp.root.label("airflow", found.name, found.asked)
         using_of = {
-            step: [using[p.name] for p in found.users if ("train" if step == "wait" else step) in p.tasks]
+            step: [
+                using[p.name]
+                for p in found.users
+                if step == "sources" or ("train" if step == "wait" else step) in p.tasks
+            ]
             for step in _STEPS
         }
         made = Made("roles of the connection", found.name, found.asked)
@@ -92,6 +98,7 @@ def _using(gcp: Gcp, pipeline: Pipeline) -> Using:
         project=f"${{{gcp.project}}}",
         work=_folder(gcp, bucket, "/".join(filter(None, (path, "tidemill")))),
         checkpoints=_folder(gcp, *bucket_of(spot.checkpoint)) if spot is not None else None,
+        sources=tuple(_source(gcp, address) for address in pipeline.sources),
         account=email or "",
         account_name=_resource(gcp, pipeline, email) if email else "",
         keeps_for="versions" in pipeline.tasks and pipeline.spec.data.keep is not None,
@@ -109,6 +116,14 @@ def _resource(gcp: Gcp, pipeline: Pipeline, email: str) -> str:
 def _folder(gcp: Gcp, bucket: str, path: str) -> Folder:
     name = f"${{var.{identifier(f'bucket_{bucket}')}}}"
     return Folder(bucket, name, f"${{{gcp.buckets[bucket]}}}", f"{path}/" if path else "")
+
+
+def _source(gcp: Gcp, address: str) -> Folder:
+    """An object that rows are read from. Its bucket may be anybody's: one that the root does not know is there."""
+    bucket, path = bucket_of(address)
+    if bucket not in gcp.buckets:
+        return Folder(bucket, bucket, bucket, path)
+    return replace(_folder(gcp, bucket, ""), path=path)
 
 
 def _access(gcp: Gcp, label: str, name: str, members: Value, steps: dict[str, Value], made: Made) -> Raw:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from tidemill.infra.gcp.grants import Grant, On, listing, objects
+from tidemill.infra.gcp.grants import Grant, On, listing, objects, one
 from tidemill.infra.gcp.using import Using
 
 _JOBS: Final = "Google knows no condition on jobs of Vertex AI: it is allowed on all of the project's or none"
@@ -58,6 +58,14 @@ def versions(using: Using) -> Iterator[Grant]:
     if using.keeps_for:
         reason = "Google knows no permission for a bucket's lifecycle alone"
         yield Grant("lifecycle", ("storage.buckets.get", "storage.buckets.update"), (bucket,), reason)
+
+
+def sources(using: Using) -> Iterator[Grant]:
+    """Whatever step needs rows of a source in a bucket: its newest version, by its id."""
+    if using.sources:
+        buckets = {On(source.plain, "bucket", source.bucket) for source in using.sources}
+        yield Grant("bucket", ("storage.buckets.get",), tuple(sorted(buckets)))
+        yield Grant("files", ("storage.objects.get",), tuple(one(source) for source in using.sources))
 
 
 def project(using: Using) -> On:

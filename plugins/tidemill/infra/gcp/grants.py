@@ -42,6 +42,12 @@ def objects(folder: Folder) -> On:
     return On(_told(folder), "bucket", folder.bucket, _below(folder))
 
 
+def one(file: Folder) -> On:
+    """One object, by its whole name."""
+    condition = f"resource.name == 'projects/_/buckets/{file.name}/objects/{_literal(file.path)}'"
+    return On(_told(file), "bucket", file.bucket, condition)
+
+
 def outputs(folder: Folder) -> On:
     """The objects in the output of any job in a folder."""
     told = f"outputs of jobs in {_told(folder)}"

@@ -72,7 +72,7 @@ def _services(gcp: Gcp) -> None:
     """The APIs, before everything that needs them."""
     if any("train" in pipeline.tasks for pipeline in gcp.needs.pipelines):
         gcp.services.add("aiplatform")
-    names: list[Value] = [f"{name}.googleapis.com" for name in sorted({"iam", *gcp.services})]
+    names: list[Value] = [f"{name}.googleapis.com" for name in sorted({"cloudresourcemanager", "iam", *gcp.services})]
     asked = tuple(pipeline.asked("platform.project") for pipeline in gcp.needs.pipelines)
     told = Made("services of the project", ", ".join(map(str, names)), asked)
     at = len(gcp.root.main)

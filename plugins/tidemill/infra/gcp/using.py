@@ -73,7 +73,8 @@ class Folder:
 class Using:
     """What the roles of one pipeline are made of. Every text may hold expressions of Terraform.
 
-    ``work`` is the folder that jobs use, ``checkpoints`` that of checkpoints; ``account`` is the address of the service
+    ``work`` is the folder that jobs use, ``checkpoints`` that of checkpoints; ``sources`` are objects
+    that rows are read from, whose whole name is the ``path``; ``account`` is the address of the service
     account that jobs run as, ``account_name`` its resource name; ``keeps_for``: data versions end by a rule of the
     bucket's lifecycle.
     """
@@ -81,6 +82,7 @@ class Using:
     project: str
     work: Folder
     checkpoints: Folder | None = None
+    sources: tuple[Folder, ...] = ()
     account: str = ""
     account_name: str = ""
     keeps_for: bool = False
