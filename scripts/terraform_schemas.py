@@ -25,6 +25,7 @@ SOURCES = ROOT / "plugins/tidemill/infra"
 TARGET = ROOT / "tests/infra/schemas"
 PACKAGES = {
     "aws": ("@cdktf/provider-aws", "21.22.1"),
+    "gcp": ("@cdktf/provider-google", "16.12.1"),
     "kubernetes": ("@cdktf/provider-kubernetes", "12.1.1"),
 }
 _LINK = re.compile(r"/docs(?:/(?P<kind>resources|data-sources)/(?P<name>\w+))?#(?P<attribute>\w+) ")
@@ -42,7 +43,7 @@ def main() -> None:
         package, version = PACKAGES[provider]
         with tempfile.TemporaryDirectory() as scratch:
             types, of = fetched(package, version, Path(scratch))
-        written = {"source": f"{package} {version}", "provider": of, **reduced(provider, types)}
+        written = {"source": f"{package} {version}", "provider": of, **reduced(provider, of, types)}
         file = TARGET / f"{provider}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(_lines(written) + "\n")
@@ -66,13 +67,15 @@ def fetched(package: str, version: str, folder: Path) -> tuple[Types, str]:
     return found[".jsii"]["types"], f"{of['name']} {of['version']}"
 
 
-def reduced(provider: str, types: Types) -> dict[str, Any]:
-    """The schemas of the provider itself, and of the resources and data sources that are used."""
+def reduced(provider: str, of: str, types: Types) -> dict[str, Any]:
+    """The schemas of the provider itself, and of the resources and data sources that are used; ``of``: what Terraform
+    calls it, whose last part its resources' names begin with (``google`` for ``gcp``)."""
+    prefix = of.split()[0].rpartition("/")[2]
     text = "".join(
         file.read_text() for file in sorted((SOURCES / provider).rglob("*")) if file.suffix in (".tf", ".py")
     )
     # As modules write them (`data "aws_subnet" "this"`), and renderers (`Block("data", ("aws_kms_key", label))`).
-    used = {kind: set(re.findall(rf'"?{word}"?,? \(?"({provider}_\w+)"', text)) for kind, word in _KINDS.items()}
+    used = {kind: set(re.findall(rf'"?{word}"?,? \(?"({prefix}_\w+)"', text)) for kind, word in _KINDS.items()}
     found: dict[str, Any] = {"resources": {}, "data": {}}
     for name, one in types.items():
         if not name.endswith("Config") or one["kind"] != "interface":
@@ -84,10 +87,11 @@ def reduced(provider: str, types: Types) -> dict[str, Any]:
         if not links or links[0]["name"] is None:
             continue
         kind = "data" if links[0]["kind"] == "data-sources" else "resources"
-        full = f"{provider}_{links[0]['name']}"
-        if full in used[kind]:
+        full = f"{prefix}_{links[0]['name']}"
+        made = name.removesuffix("Config")
+        if full in used[kind] and made in types:  # a block may be called config, too
             block = _block(one, types)
-            _computed(block, types[name.removesuffix("Config")])
+            _computed(block, types[made])
             found[kind][full] = block
     missing = {name for kind, names in used.items() for name in names - found[kind].keys()}
     if missing:

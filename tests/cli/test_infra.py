@@ -74,11 +74,10 @@ def test_the_order_and_the_way_of_naming_change_nothing(tidemill: CommandLine, t
     assert tree(dags.parent / "a") == tree(tmp_path / "b")
 
 
-@pytest.mark.parametrize("provider", ["gcp", "azure"])
-def test_a_provider_that_is_not_there_yet_is_told(provider: str, tidemill: CommandLine, tmp_path: Path) -> None:
-    said = tidemill("infra", ROOT / "docs" / "examples" / f"{provider}.yaml", "--output", tmp_path / "out")
+def test_a_provider_that_is_not_there_yet_is_told(tidemill: CommandLine, tmp_path: Path) -> None:
+    said = tidemill("infra", ROOT / "docs" / "examples" / "azure.yaml", "--output", tmp_path / "out")
     assert said.code == 1
-    assert f"no infrastructure is written for {provider} yet, but for aws and kubernetes" in said.err
+    assert "no infrastructure is written for azure yet, but for aws, gcp and kubernetes" in said.err
     assert not (tmp_path / "out").exists()
 
 

@@ -11,7 +11,11 @@ from tidemill.infra.needs import InfraProblem, Needs
 from tidemill.infra.readme import readme
 from tidemill.infra.root import MARK, Root
 
-PROVIDERS: Final = {"aws": ("hashicorp/aws", "~> 6.25"), "kubernetes": ("hashicorp/kubernetes", "~> 2.38")}
+PROVIDERS: Final = {
+    "aws": ("hashicorp/aws", "~> 6.25"),
+    "gcp": ("hashicorp/google", "~> 6.50"),
+    "kubernetes": ("hashicorp/kubernetes", "~> 2.38"),
+}
 """The Terraform provider of each of ours, and the versions whose schema the roots are checked against."""
 TERRAFORM: Final = ">= 1.9"
 
@@ -28,8 +32,9 @@ def root_of(needs: Needs, prefix: str) -> Root:
     """
     if needs.provider not in PROVIDERS:
         asked = needs.pipelines[0].asked("platform.provider")
+        *others, last = sorted(PROVIDERS)
         raise InfraProblem(
-            f"{asked}: no infrastructure is written for {needs.provider} yet, but for {' and '.join(sorted(PROVIDERS))}"
+            f"{asked}: no infrastructure is written for {needs.provider} yet, but for {', '.join(others)} and {last}"
         )
     renderer: _Renderer = import_module(f"tidemill.infra.{needs.provider}.render")
     root = renderer.render(needs, prefix)
@@ -95,6 +100,23 @@ def _stub(text: str) -> str:
 
 _BACKEND: Final = {
     "aws": _stub(_S3_BACKEND),
+    "gcp": _stub(
+        document(
+            [
+                Block(
+                    "terraform",
+                    (),
+                    (
+                        Block(
+                            "backend",
+                            ("gcs",),
+                            (Attribute("bucket", "YOUR-STATE-BUCKET"), Attribute("prefix", "tidemill")),
+                        ),
+                    ),
+                )
+            ]
+        )
+    ),
     "kubernetes": _stub(
         document(
             [
