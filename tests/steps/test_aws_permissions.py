@@ -114,14 +114,14 @@ def train(ctx: StepContext, folder: Path) -> None:
     data.mkdir(parents=True)
     for name in ("train", "holdout"):
         (data / f"{name}.parquet").write_text(f"rows of {name}")
-    to_its_end(lambda at: remote_training.train(at, folder / "place", DATA, lambda: data), ctx)
+    to_its_end(lambda at: remote_training.train(at, folder / "place", DATA, lambda: data, {}), ctx)
 
 
 def stop(ctx: StepContext, folder: Path) -> None:
     """Another run's task, whose job is ended with it."""
     other = replace(ctx, run_id="manual__stopped", memory=Forgetful(), on_stop=[])
     with pytest.raises(StepWaits):
-        remote_training.train(other, folder / "other", DATA, lambda: folder / "rows")
+        remote_training.train(other, folder / "other", DATA, lambda: folder / "rows", {})
     for end in other.on_stop:
         end()
 

@@ -13,12 +13,17 @@ from typing import Any
 
 import pytest
 
+from tests.mlflow_store import copy_store
 from tests.platforms import clouds, gcp
+from tests.steps.training import SKLEARN, a_version, rows, write_code
 from tidemill.ledger.installation import installation_id
+from tidemill.platforms.ports import JobRef
+from tidemill.project import Project
 from tidemill.records import DataVersion
 from tidemill.records.training import Part
 from tidemill.runtime.files import Result
-from tidemill.steps import remote, remote_training
+from tidemill.steps import remote, remote_training, train
+from tidemill.steps.code import code_version
 from tidemill.steps.context import Forgetful, StepContext, StepError, StepWaits
 from tidemill.steps.intent import recall
 from tidemill.steps.job_names import job_name
@@ -68,7 +73,7 @@ class Task:
         self.links, self.on_stop = {}, []
         context = replace(self.context, woken=woken, cleared=cleared, on_stop=self.on_stop, links=self.links)
         try:
-            remote_training.train(context, self.folder / "place", DATA, self.fetch)
+            remote_training.train(context, self.folder / "place", DATA, self.fetch, {})
         except StepWaits as waits:
             return waits
         return None
@@ -376,6 +381,34 @@ def test_who_comes_later_finds_the_job_at_its_place_whatever_the_spec_says_by_th
     assert trained.tried()[2][0] == ("asia-east1" if edited else HERE)
     if second is not None:
         second.cloud.jobs.stop(second.ref)
+
+
+def test_a_training_is_recorded_as_what_was_submitted_whatever_the_spec_says_by_then(
+    task: Any, project: Project, store_template: Path
+) -> None:
+    copy_store(store_template, project)
+    data = a_version(project, rows(400, 1), rows(200, 2))
+    ctx = task(params={"C": 0.5}).context
+    ctx = replace(ctx, results={**ctx.results, "data": data})
+    write_code(project, SKLEARN)
+    code = code_version(project.root)
+    with pytest.raises(StepWaits) as begun:
+        train.run(ctx)
+    waits = begun.value
+    write_code(project, f"{SKLEARN}\n# edited")
+    given = ctx.spec.train.model_copy(update={"params": {"C": 2.0}, "seed": 7})
+    edited = replace(ctx, spec=ctx.spec.model_copy(update={"train": given}), spec_hash="6" * 12, woken=True)
+    clouds.until_ended(waits.cloud.jobs, [waits.ref])
+    made = train.run(edited)
+    assert (made.params, made.seed, made.spec_hash) == ({"C": 0.5}, ctx.spec.train.seed, ctx.spec_hash)
+    assert made.code_version == code != code_version(project.root)
+    assert train.run(replace(edited, woken=False)) == made, "another try records the same"
+    with pytest.raises(StepWaits):  # whoever clears the task wants what the spec says now
+        train.run(replace(edited, cleared=1, woken=False))
+    cleared = recall(edited)
+    assert cleared is not None
+    assert cleared.given["params"] == {"C": 2.0}
+    waits.cloud.jobs.stop(JobRef(cleared.service, cleared.name, cleared.id, cleared.region))
 
 
 def test_waiting_for_a_spot_machine_has_an_end(task: Any) -> None:

@@ -17,8 +17,8 @@ _KEY: Final = "job"
 @dataclass(frozen=True)
 class Intent:
     """One attempt's job. ``service`` and ``choice`` are what runs it, where and on what, whatever the spec says by now;
-    ``began`` the instant (ISO 8601) from which it waits for a machine; ``code`` the packed code's version; ``console``
-    and ``log`` are where a person sees the job."""
+    ``began`` the instant (ISO 8601) from which it waits for a machine; ``code`` the packed code's version; ``given``
+    what its work is made of, as the work has it; ``console`` and ``log`` are where a person sees the job."""
 
     attempt: int
     cleared: int
@@ -30,6 +30,7 @@ class Intent:
     choice: Mapping[str, Any] = field(default_factory=dict)
     began: str = ""
     code: str = ""
+    given: Mapping[str, Any] = field(default_factory=dict)
     console: str = ""
     log: str = ""
 
@@ -50,6 +51,14 @@ def recall(ctx: StepContext) -> Intent | None:
     intent = None if value is None else Intent(**value)
     if intent is not None:
         _link(ctx, intent)
+    return intent
+
+
+def begun(ctx: StepContext) -> Intent | None:
+    """The job of the task that is under way or has succeeded, with which the task goes on, if there is one."""
+    intent = recall(ctx)
+    if intent is None or intent.cleared != ctx.cleared or intent.state in ("failed", "stopped"):
+        return None
     return intent
 
 

@@ -19,8 +19,9 @@ from tidemill.ledger.views import DRIFT, champion
 from tidemill.records import MonitorReport
 from tidemill.spec.monitoring import Monitor
 from tidemill.spec.units import format_instant
-from tidemill.steps import judging, monitor_job, new_data, processing, remote
+from tidemill.steps import judging, monitor_job, new_data, processing
 from tidemill.steps.context import StepContext, StepError
+from tidemill.steps.intent import begun
 from tidemill.steps.ledger_io import record
 from tidemill.steps.monitor_job import compute
 from tidemill.steps.sources import source_path
@@ -91,7 +92,7 @@ def _judge(
         return monitor_job.prepared(ctx, settings, worth()[0], entries, open_mlflow(ctx.connections, ctx.project))
 
     away = processing.remotely(ctx, "monitor")
-    if not (away and remote.begun(ctx)):
+    if not (away and begun(ctx) is not None):
         report, anything = worth()
         if not anything:
             return report

@@ -12,13 +12,13 @@ from __future__ import annotations
 import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tidemill.ledger import views
 from tidemill.ledger.installation import installation_id
@@ -76,6 +76,11 @@ class Work(ABC):
         machine = self.resources.machine
         return machine if isinstance(machine, list) else [machine]
 
+    @property
+    def given(self) -> Mapping[str, Any]:
+        """What the work is made of, to be remembered with its job: plain values."""
+        return {}
+
     @abstractmethod
     def pack(self) -> Package:
         """The packed code. Raises PlatformError."""
@@ -109,12 +114,6 @@ def do(work: Work) -> None:
         raise StepError(str(error), retry=error.fault != "user") from error
     finally:
         attempts.tidy()
-
-
-def begun(ctx: StepContext) -> bool:
-    """Whether a job of the task is under way or has succeeded, so that :func:`do` goes on with that one."""
-    intent = recall(ctx)
-    return intent is not None and intent.cleared == ctx.cleared and intent.state not in ("failed", "stopped")
 
 
 @dataclass
@@ -194,6 +193,7 @@ class _Attempts:
             name=job_name(self.ctx, self.installation, attempt),
             service=self.work.cloud.service,
             choice=(choice or self.work.choices[0]).to_json(),
+            given=self.work.given,
             began=datetime.now(UTC).isoformat(),
         )
         self.mine.add(intent.name)

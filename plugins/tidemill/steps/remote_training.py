@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tidemill.checks.code import module_file, tree_of
 from tidemill.platforms.places import Choice, choices
@@ -16,17 +16,20 @@ from tidemill.platforms.ports import JobRef, JobStatus, PlatformError, RemoteJob
 from tidemill.records import DataVersion
 from tidemill.steps import remote
 from tidemill.steps.context import StepContext, StepError
-from tidemill.steps.intent import recall
+from tidemill.steps.intent import begun, recall
 from tidemill.steps.job_names import checkpoint_place
 
 if TYPE_CHECKING:
     from tidemill.platforms.packing import Package
 
 
-def train(ctx: StepContext, folder: Path, data: DataVersion, fetch: Callable[[], Path]) -> None:
+def train(
+    ctx: StepContext, folder: Path, data: DataVersion, fetch: Callable[[], Path], facts: Mapping[str, str]
+) -> None:
     """See to it that ``folder`` holds what a finished training left: ``output`` and ``output.result.json``.
 
-    ``fetch`` makes the folder with the data version's files, if they have to be uploaded.
+    ``facts`` tell the training from others, and are remembered with its job. ``fetch`` makes the folder with the data
+    version's files, if they have to be uploaded.
 
     Raises:
         StepWaits: the job runs; call this again when it has ended.
@@ -34,7 +37,21 @@ def train(ctx: StepContext, folder: Path, data: DataVersion, fetch: Callable[[],
     """
     given = ctx.spec.train
     cloud = remote.cloud_of(ctx)
-    remote.do(_Training(ctx, folder, cloud, given.resources, given.image or "", given.timeout, data, fetch))
+    remote.do(_Training(ctx, folder, cloud, given.resources, given.image or "", given.timeout, data, fetch, facts))
+
+
+def as_begun(ctx: StepContext) -> tuple[StepContext, Mapping[str, str] | None]:
+    """The context and the facts of the training whose job is under way or done, whatever was changed in the spec since.
+
+    The job trains what the spec said when it was submitted; so it is recorded as that. ``None``: there is no such job.
+    """
+    job = begun(ctx)
+    if job is None or not job.given:
+        return ctx, None
+    given = job.given
+    train = ctx.spec.train.model_copy(update={"params": given["params"], "seed": given["seed"]})
+    spec = ctx.spec.model_copy(update={"train": train})
+    return replace(ctx, spec=spec, spec_hash=given["spec_hash"]), given["facts"]
 
 
 def track(ctx: StepContext, metrics: Mapping[str, float]) -> None:
@@ -60,6 +77,18 @@ def track(ctx: StepContext, metrics: Mapping[str, float]) -> None:
 class _Training(remote.Work):
     data: DataVersion
     fetch: Callable[[], Path]
+    facts: Mapping[str, str]
+
+    @property
+    def given(self) -> Mapping[str, Any]:
+        """What :func:`as_begun` goes by."""
+        train = self.ctx.spec.train
+        return {
+            "params": dict(train.params),
+            "seed": train.seed,
+            "spec_hash": self.ctx.spec_hash,
+            "facts": dict(self.facts),
+        }
 
     @cached_property
     def choices(self) -> Sequence[Choice]:

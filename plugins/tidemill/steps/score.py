@@ -18,9 +18,10 @@ from tidemill.ledger.views import PROMOTION, ROLLBACK, SCORING, champion
 from tidemill.records import Scoring
 from tidemill.spec.monitoring import Score
 from tidemill.spec.units import format_instant
-from tidemill.steps import processing, remote
+from tidemill.steps import processing
 from tidemill.steps.computing import Computation, Computed
 from tidemill.steps.context import StepContext, StepError, StepSkipped
+from tidemill.steps.intent import begun
 from tidemill.steps.ledger_io import record
 from tidemill.steps.predicting import Digests, Rows, compute, name_of
 from tidemill.steps.predictions import Header, Log, probability, roomy, written
@@ -50,7 +51,7 @@ def run(ctx: StepContext) -> Scoring:
     wanted, instant = _Wanted(ctx, settings, log), ctx.as_of.instant
     away = processing.remotely(ctx, _STEP)
     # What a job of this task was begun with stands, whatever champion is in force by now.
-    decided = away and remote.begun(ctx)
+    decided = away and begun(ctx) is not None
     if not decided:
         ctx.log.info("version %s is in force", wanted.version)
     with log.alone(instant):

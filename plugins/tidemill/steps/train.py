@@ -52,23 +52,11 @@ def run(ctx: StepContext) -> Run:
     from tidemill.tools.mlflow import open_mlflow
 
     data = ctx.result(DataVersion)
-    same = {
-        "tidemill.data_version": data.version,
-        "tidemill.code_version": code_version(ctx.project.root),
-        "tidemill.spec_hash": ctx.spec_hash,
-        "tidemill.seed": str(ctx.spec.train.seed),
-    }
-    if ctx.spec.train.requirements is not None:
-        try:
-            content = ctx.project.path(ctx.spec.train.requirements).read_bytes()
-        except OSError as error:
-            raise StepError(f"train.requirements: {ctx.spec.train.requirements}: {error.strerror}") from None
-        same["tidemill.requirements"] = hashlib.sha256(content).hexdigest()[:_NAME_DIGITS]
+    same: Mapping[str, str] | None = None
     if _remote(ctx):
-        recall(ctx)  # what ended before this try is linked to, too
-        if ctx.cleared:
-            # Somebody cleared the task: a job costs money, so that another one is trained only for who asks for it.
-            same["tidemill.cleared"] = str(ctx.cleared)
+        ctx, same = remote_training.as_begun(ctx)
+    if same is None:
+        same = _facts(ctx, data)
     with _alone(ctx):
         mlflow = open_mlflow(ctx.connections, ctx.project)
         tracked = mlflow.start_or_resume_run(
@@ -82,7 +70,7 @@ def run(ctx: StepContext) -> Run:
         ctx.links["mlflow"] = link = mlflow.run_link(tracked.run_id) or ""
         place = _Place.of(ctx, same)
         if not tracked.finished:
-            tracked = _train(ctx, mlflow, tracked, data, place)
+            tracked = _train(ctx, mlflow, tracked, data, place, same)
         else:
             ctx.log.info("run %s has trained this already", tracked.run_id)
         trained = _record(ctx, tracked, same)
@@ -91,6 +79,26 @@ def run(ctx: StepContext) -> Run:
             record(ledger, ctx, views.RUN, trained)
     ctx.log.info("run %s%s", trained.run_id, f": {link}" if link else "")
     return trained
+
+
+def _facts(ctx: StepContext, data: DataVersion) -> dict[str, str]:
+    """What tells this training from others: attempts with the same facts share a run and a place."""
+    same = {
+        "tidemill.data_version": data.version,
+        "tidemill.code_version": code_version(ctx.project.root),
+        "tidemill.spec_hash": ctx.spec_hash,
+        "tidemill.seed": str(ctx.spec.train.seed),
+    }
+    if ctx.spec.train.requirements is not None:
+        try:
+            content = ctx.project.path(ctx.spec.train.requirements).read_bytes()
+        except OSError as error:
+            raise StepError(f"train.requirements: {ctx.spec.train.requirements}: {error.strerror}") from None
+        same["tidemill.requirements"] = hashlib.sha256(content).hexdigest()[:_NAME_DIGITS]
+    if _remote(ctx) and ctx.cleared:
+        # Somebody cleared the task: a job costs money, so that another one is trained only for who asks for it.
+        same["tidemill.cleared"] = str(ctx.cleared)
+    return same
 
 
 @dataclass(frozen=True)
@@ -127,7 +135,9 @@ def _remote(ctx: StepContext) -> bool:
     return ctx.spec.platform.provider != "local"
 
 
-def _train(ctx: StepContext, mlflow: Mlflow, tracked: TrackedRun, data: DataVersion, place: _Place) -> TrackedRun:
+def _train(
+    ctx: StepContext, mlflow: Mlflow, tracked: TrackedRun, data: DataVersion, place: _Place, same: Mapping[str, str]
+) -> TrackedRun:
     def fetch() -> Path:
         return fetched(ctx, data)
 
@@ -136,7 +146,7 @@ def _train(ctx: StepContext, mlflow: Mlflow, tracked: TrackedRun, data: DataVers
         if result is not None:
             ctx.log.info("an earlier attempt trained this; its model is logged now")
         elif _remote(ctx):
-            result = _run_remote(ctx, place, data, fetch)
+            result = _run_remote(ctx, place, data, fetch, same)
         else:
             result = _run_job(ctx, place, fetch())
         folder = fetch()
@@ -158,8 +168,10 @@ def _train(ctx: StepContext, mlflow: Mlflow, tracked: TrackedRun, data: DataVers
     return mlflow.tracked(tracked.run_id)
 
 
-def _run_remote(ctx: StepContext, place: _Place, data: DataVersion, fetch: Callable[[], Path]) -> Result:
-    remote_training.train(ctx, place.folder, data, fetch)
+def _run_remote(
+    ctx: StepContext, place: _Place, data: DataVersion, fetch: Callable[[], Path], same: Mapping[str, str]
+) -> Result:
+    remote_training.train(ctx, place.folder, data, fetch, same)
     result = place.finished()
     if result is None:
         raise StepError(
