@@ -25,6 +25,7 @@ SOURCES = ROOT / "plugins/tidemill/infra"
 TARGET = ROOT / "tests/infra/schemas"
 PACKAGES = {
     "aws": ("@cdktf/provider-aws", "21.22.1"),
+    "azure": ("@cdktf/provider-azurerm", "14.23.1"),
     "kubernetes": ("@cdktf/provider-kubernetes", "12.1.1"),
 }
 _LINK = re.compile(r"/docs(?:/(?P<kind>resources|data-sources)/(?P<name>\w+))?#(?P<attribute>\w+) ")
@@ -42,7 +43,11 @@ def main() -> None:
         package, version = PACKAGES[provider]
         with tempfile.TemporaryDirectory() as scratch:
             types, of = fetched(package, version, Path(scratch))
-        written = {"source": f"{package} {version}", "provider": of, **reduced(provider, types)}
+        written = {
+            "source": f"{package} {version}",
+            "provider": of,
+            **reduced(provider, package.rpartition("-")[2], types),
+        }
         file = TARGET / f"{provider}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(_lines(written) + "\n")
@@ -66,13 +71,14 @@ def fetched(package: str, version: str, folder: Path) -> tuple[Types, str]:
     return found[".jsii"]["types"], f"{of['name']} {of['version']}"
 
 
-def reduced(provider: str, types: Types) -> dict[str, Any]:
-    """The schemas of the provider itself, and of the resources and data sources that are used."""
+def reduced(provider: str, prefix: str, types: Types) -> dict[str, Any]:
+    """The schemas of the provider itself, and of the resources and data sources that are used; their names begin with
+    ``prefix``, which is Terraform's name of the provider."""
     text = "".join(
         file.read_text() for file in sorted((SOURCES / provider).rglob("*")) if file.suffix in (".tf", ".py")
     )
     # As modules write them (`data "aws_subnet" "this"`), and renderers (`Block("data", ("aws_kms_key", label))`).
-    used = {kind: set(re.findall(rf'"?{word}"?,? \(?"({provider}_\w+)"', text)) for kind, word in _KINDS.items()}
+    used = {kind: set(re.findall(rf'"?{word}"?,? \(?"({prefix}_\w+)"', text)) for kind, word in _KINDS.items()}
     found: dict[str, Any] = {"resources": {}, "data": {}}
     for name, one in types.items():
         if not name.endswith("Config") or one["kind"] != "interface":
@@ -84,7 +90,7 @@ def reduced(provider: str, types: Types) -> dict[str, Any]:
         if not links or links[0]["name"] is None:
             continue
         kind = "data" if links[0]["kind"] == "data-sources" else "resources"
-        full = f"{provider}_{links[0]['name']}"
+        full = f"{prefix}_{links[0]['name']}"
         if full in used[kind]:
             block = _block(one, types)
             _computed(block, types[name.removesuffix("Config")])
@@ -111,11 +117,9 @@ def _block(one: dict[str, Any], types: Types) -> dict[str, Any]:
         name, required = link["attribute"], not item.get("optional", False)
         shape, many = _shape(item["type"])
         if " block." in told and shape in types:
-            found["blocks"][name] = {
-                "least": int(required),
-                "most": 0 if many else 1,
-                **_block(types[shape], types),
-            }
+            inner = _block(types[shape], types)
+            _computed(inner, types.get(f"{shape}OutputReference", {}))
+            found["blocks"][name] = {"least": int(required), "most": 0 if many else 1, **inner}
         else:
             found["attributes"][name] = [_type(item["type"]), "required" if required else "optional"]
     return found
@@ -144,7 +148,7 @@ def _type(kind: dict[str, Any]) -> Any:
 
 
 def _computed(block: dict[str, Any], made: dict[str, Any]) -> None:
-    """Add what only reading tells: the resource's attributes that are no arguments."""
+    """Add what only reading tells: the attributes of a resource, or of a block of it, that are no arguments."""
     for item in made.get("properties", ()):
         name = item["name"]
         if item.get("static") or not item.get("immutable") or name.endswith("Input"):

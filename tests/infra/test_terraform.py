@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.infra.roots import BATCH, KUBERNETES, ROOT, SAGEMAKER, WATCHED, changed, written
+from tests.infra.roots import AZURE, BATCH, IDENTITY, KUBERNETES, ROOT, SAGEMAKER, WATCHED, changed, written
 from tests.infra.terraform import mistakes, terraform, unformatted
 from tidemill.cli.infra import needs_at
 from tidemill.infra.generate import files_of
@@ -52,6 +52,28 @@ ROOTS: Final[dict[str, dict[str, Any]]] = {
         )
     },
     "connections": {"flights": SAGEMAKER, "ships": changed(BATCH, platform__connection="Other account")},
+    "azure": {"flights": AZURE},
+    "azure_watched": {"flights": changed({**AZURE, **WATCHED}, train__track="azureml", platform__identity=IDENTITY)},
+    "azure_versions": {
+        "flights": changed(AZURE, data__version="object-store", data__keep="1 year"),
+        "ships": changed(AZURE, platform__workspace="Ships", train__image="azureml:ships:1"),
+    },
+    "azure_existing": {
+        "flights": changed(
+            {**AZURE, **WATCHED},
+            platform__existing=["resource_group", "workspace", "compute", "spot_compute", "bucket", "image", "logs"],
+            data__version="object-store",
+            data__keep="1 year",
+        ),
+        "ships": changed(
+            AZURE,
+            platform__existing=["resource_group", "workspace", "identity", "bucket", "image"],
+            platform__identity=IDENTITY,
+            platform__compute="ships",
+            platform__spot_compute=None,
+            train__resources__spot=None,
+        ),
+    },
     "kubernetes": {"flights": KUBERNETES},
     "volume": {
         "flights": changed(
@@ -76,7 +98,7 @@ def test_a_root_is_formatted_and_valid(name: str, tmp_path: Path) -> None:
     assert mistakes(folder, ROOTS[name]["flights"]["platform"]["provider"]) == []
 
 
-@pytest.mark.parametrize("provider", ["aws", "kubernetes"])
+@pytest.mark.parametrize("provider", ["aws", "azure", "kubernetes"])
 def test_the_examples_are_formatted_and_valid(provider: str, tmp_path: Path) -> None:
     folder = tmp_path / "root"
     needs = needs_at([ROOT / "docs" / "examples" / f"{provider}.yaml"])

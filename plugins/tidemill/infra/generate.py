@@ -11,7 +11,11 @@ from tidemill.infra.needs import InfraProblem, Needs
 from tidemill.infra.readme import readme
 from tidemill.infra.root import MARK, Root
 
-PROVIDERS: Final = {"aws": ("hashicorp/aws", "~> 6.25"), "kubernetes": ("hashicorp/kubernetes", "~> 2.38")}
+PROVIDERS: Final = {
+    "aws": ("hashicorp/aws", "~> 6.25"),
+    "azure": ("hashicorp/azurerm", "~> 4.55"),
+    "kubernetes": ("hashicorp/kubernetes", "~> 2.38"),
+}
 """The Terraform provider of each of ours, and the versions whose schema the roots are checked against."""
 TERRAFORM: Final = ">= 1.9"
 
@@ -84,6 +88,27 @@ _S3_BACKEND: Final = document(
         )
     ]
 )
+_AZURE_BACKEND: Final = document(
+    [
+        Block(
+            "terraform",
+            (),
+            (
+                Block(
+                    "backend",
+                    ("azurerm",),
+                    (
+                        Attribute("resource_group_name", "YOUR-STATE-GROUP"),
+                        Attribute("storage_account_name", "yourstateaccount"),
+                        Attribute("container_name", "tfstate"),
+                        Attribute("key", "tidemill.tfstate"),
+                        Attribute("use_azuread_auth", Raw("true")),
+                    ),
+                ),
+            ),
+        )
+    ]
+)
 _HEAD: Final = """# Written by tidemill infra once, and yours from then on: where Terraform keeps its state.
 # Without a backend it is the file terraform.tfstate in this folder, which is for trying out.
 """
@@ -95,6 +120,7 @@ def _stub(text: str) -> str:
 
 _BACKEND: Final = {
     "aws": _stub(_S3_BACKEND),
+    "azure": _stub(_AZURE_BACKEND),
     "kubernetes": _stub(
         document(
             [

@@ -23,6 +23,7 @@ Computed = Literal["validate", "evaluate", "monitor", "score"]
 
 Existing = Literal[
     "bucket", "role", "queue", "spot_queue", "image", "logs", "network", "namespace", "service_account", "volume",
+    "resource_group", "workspace", "compute", "spot_compute", "identity",
 ]  # fmt: skip
 
 
