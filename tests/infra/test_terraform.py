@@ -169,14 +169,69 @@ PLANTED: Final[dict[str, tuple[str, str, str, str]]] = {
 }
 
 
+PLANTED_AZURE: Final[dict[str, tuple[str, str, str, str]]] = {
+    "an unknown argument": (
+        "modules/storage/main.tf",
+        "is_hns_enabled  ",
+        "hns_enabled     ",
+        'named "hns_enabled" is not expected',
+    ),
+    "a wrong type": (
+        "modules/cluster/main.tf",
+        "max_node_count                       = var.nodes",
+        'max_node_count                       = "some"',
+        "a number is required",
+    ),
+    "a missing argument": ("modules/cluster/main.tf", "vm_size ", "# ", '"vm_size" is required'),
+    "a missing block": (
+        "modules/workspace/main.tf",
+        'identity {\n    type = "SystemAssigned"\n  }',
+        "",
+        'At least 1 "identity" blocks are required',
+    ),
+    "a block too many": (
+        "modules/cluster/main.tf",
+        "scale_settings {",
+        'identity {\n    type = "None"\n  }\n\n  scale_settings {',
+        'No more than 1 "identity" blocks are allowed',
+    ),
+    "a reference to no attribute of a block": (
+        "modules/cluster/main.tf",
+        "identity[0].principal_id",
+        "identity[0].principal",
+        'attribute named "principal"',
+    ),
+    "a reference to nothing": ("main.tf", "module.monitoring.", "module.insights.", 'named "insights" is declared'),
+    "a role that is not there": (
+        "main.tf",
+        "azurerm_role_definition.jobs.",
+        "azurerm_role_definition.job.",
+        '"azurerm_role_definition" "job" has not been declared',
+    ),
+    "an unknown resource": (
+        "modules/registry/main.tf",
+        '"azurerm_container_registry"',
+        '"azurerm_registry"',
+        "does not support resource type",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED_AZURE)
+def test_a_mistake_planted_on_azure_is_found(name: str, tmp_path: Path) -> None:
+    _planted(written(tmp_path, flights=AZURE), *PLANTED_AZURE[name], provider="azure")
+
+
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_mistake_is_found(name: str, tmp_path: Path) -> None:
-    folder = written(tmp_path, flights=SAGEMAKER)
-    path, before, after, told = PLANTED[name]
+    _planted(written(tmp_path, flights=SAGEMAKER), *PLANTED[name], provider="aws")
+
+
+def _planted(folder: Path, path: str, before: str, after: str, told: str, *, provider: str) -> None:
     text = (folder / path).read_text()
     assert before in text
     (folder / path).write_text(text.replace(before, after, 1))
-    assert any(told in mistake for mistake in mistakes(folder, "aws")), mistakes(folder, "aws")
+    assert any(told in mistake for mistake in mistakes(folder, provider)), mistakes(folder, provider)
 
 
 def test_what_is_written_is_read_back_as_it_was(tmp_path: Path) -> None:

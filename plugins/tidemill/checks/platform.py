@@ -62,7 +62,7 @@ _EXISTING: Final[dict[str, tuple[str, ...]]] = {
     "kubernetes": ("namespace", "service_account", "volume"),
 }
 """What `tidemill infra` creates for a provider, unless it is there already. `image` and `logs` are no keys of
-`platform`: the repository of `train.image`, and the log group of the service."""
+`platform`: where `train.image` lies, and the service's log group (`azure`: Application Insights)."""
 SCHEMES: Final[dict[str, tuple[str, ...]]] = {
     "aws": ("s3",),
     "gcp": ("gs",),

@@ -32,8 +32,9 @@ def root_of(needs: Needs, prefix: str) -> Root:
     """
     if needs.provider not in PROVIDERS:
         asked = needs.pipelines[0].asked("platform.provider")
+        *others, last = sorted(PROVIDERS)
         raise InfraProblem(
-            f"{asked}: no infrastructure is written for {needs.provider} yet, but for {' and '.join(sorted(PROVIDERS))}"
+            f"{asked}: no infrastructure is written for {needs.provider} yet, but for {', '.join(others)} and {last}"
         )
     renderer: _Renderer = import_module(f"tidemill.infra.{needs.provider}.render")
     root = renderer.render(needs, prefix)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from functools import partial
 from typing import Final
 
 from tidemill.infra.azure.base import Azure, clusters_of, registry_of, workspace_of, written
-from tidemill.infra.azure.stored import account_name
 from tidemill.infra.hcl import Attribute, Block, Raw, Value, identifier
 from tidemill.infra.names import Limit, checked
 from tidemill.infra.needs import InfraProblem, Named, Pipeline
@@ -15,7 +15,6 @@ from tidemill.infra.root import Made, comment
 
 _WORKSPACE: Final = Limit("a workspace's name", 33)
 _CLUSTER: Final = Limit("a cluster's name", 32)
-_VAULT: Final = Limit("a key vault's name", 24)
 """"Naming rules and restrictions for Azure resources", of Azure Resource Manager's documentation, November 2026."""
 _ML: Final = "Microsoft.MachineLearningServices/workspaces"
 _SIZE: Final = "Standard_D4s_v3"
@@ -37,7 +36,7 @@ def workspaces(azure: Azure) -> None:
             **azure.place,
             "vault": azure.root.variable(
                 f"{label}_vault", "string", "A key vault's name, which nobody else in Azure may have.",
-                checked(_plain(f"{azure.prefix}-{found.name}"), _VAULT, found.asked),
+                _within(24, azure.prefix, found.name),
             ),
             "storage_id": Raw(f"{_store(azure, found, label)}.id"),
             "insights_id": Raw(azure.insights),
@@ -48,7 +47,7 @@ def workspaces(azure: Azure) -> None:
 
 def _store(azure: Azure, found: Named, label: str) -> Raw:
     """The workspace's own storage account, for logs: Azure ML takes none with a hierarchical namespace."""
-    plain = account_name(azure, found.name, found.asked)
+    plain = _within(24, azure.prefix, found.name, between="")
     told = "A storage account's name, which nobody else in Azure may have."
     name = azure.root.variable(f"{label}_storage", "string", told, plain, found.asked)
     inputs: dict[str, Value] = {
@@ -70,8 +69,14 @@ def _registry(azure: Azure, found: Named) -> Value:
     return written(azure.registries[names[0]]) if names else Raw("null")
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+def _within(most: int, *parts: str, between: str = "-") -> str:
+    """A name of at most so many letters and digits, with ``between`` for everything else: of what is longer, the
+    beginning and a hash of the whole."""
+    whole = re.sub(r"[^a-z0-9]+", between, "-".join(parts).lower()).strip("-")
+    if len(whole) <= most:
+        return whole
+    end = hashlib.sha256(whole.encode()).hexdigest()[:8]
+    return f"{whole[: most - len(between) - len(end)].rstrip('-')}{between}{end}"
 
 
 def identities(azure: Azure) -> dict[str, tuple[str, str]]:

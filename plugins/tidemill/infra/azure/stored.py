@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from tidemill.infra.azure.base import Azure, addresses, registry_of
 from tidemill.infra.hcl import Raw, Value
 from tidemill.infra.names import Limit, checked
-from tidemill.infra.needs import Asked, Named, Pipeline
+from tidemill.infra.needs import Named, Pipeline
 from tidemill.infra.root import Made
 
-ACCOUNT: Final = Limit("a storage account's name", 24)
 _LOGS: Final = Limit("a Log Analytics workspace's name", 63)
 """"Naming rules and restrictions for Azure resources", of Azure Resource Manager's documentation, November 2026."""
 
@@ -134,12 +132,3 @@ def registries(azure: Azure) -> None:
         called = azure.root.module("registry", label, {"name": name, **azure.place}, made)
         azure.registries[found.name] = f"${{{called}.id}}"
         azure.root.output(f"{label}_server", Raw(f"{called}.server"), "What images are pushed to.")
-
-
-def account_name(azure: Azure, name: str, asked: tuple[Asked, ...]) -> str:
-    """The name of a workspace's own storage account: letters and digits alone.
-
-    Raises:
-        InfraProblem: it is too long.
-    """
-    return checked(re.sub(r"[^a-z0-9]", "", f"{azure.prefix}{name}".lower()), ACCOUNT, asked)

@@ -57,7 +57,7 @@ variable "owns_lifecycle" {
 }
 
 resource "azurerm_storage_account" "this" {
-  # checkov:skip=CKV_AZURE_33:Nothing here uses queues.
+  # checkov:skip=CKV_AZURE_33:Nothing that is written here uses the queues of an account.
   # checkov:skip=CKV_AZURE_59:No spec for Azure names a network: workers of Airflow come from outside, and identities decide who may.
   # checkov:skip=CKV_AZURE_206:What lies here is copied from the data versions and the registry; a second region would double its price.
   # checkov:skip=CKV2_AZURE_1:Specs for Azure name no key; Azure encrypts with its own.
