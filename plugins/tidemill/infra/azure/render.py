@@ -159,8 +159,8 @@ def _tell(azure: Azure) -> None:
             "`application_insights` in its extra: `az monitor app-insights component show --query connectionString`."
         )
     root.notes.append(
-        "Roles are named once in the whole tenant: another root there, of another project or environment, needs another "
-        "`--prefix`. Whoever applies this may make roles in the subscription, and give them."
+        "Roles are named once in the whole tenant: another root there, of another project or environment, needs "
+        "another `--prefix`. Whoever applies this may make roles in the subscription, and give them."
     )
     if "registry" in modules:
         root.notes.append("Push the image before the first training; a tag that was pushed is best not pushed again.")
