@@ -25,6 +25,7 @@ SOURCES = ROOT / "plugins/tidemill/infra"
 TARGET = ROOT / "tests/infra/schemas"
 PACKAGES = {
     "aws": ("@cdktf/provider-aws", "21.22.1"),
+    "gcp": ("@cdktf/provider-google", "16.12.1"),
     "azure": ("@cdktf/provider-azurerm", "14.23.1"),
     "kubernetes": ("@cdktf/provider-kubernetes", "12.1.1"),
 }
@@ -43,11 +44,7 @@ def main() -> None:
         package, version = PACKAGES[provider]
         with tempfile.TemporaryDirectory() as scratch:
             types, of = fetched(package, version, Path(scratch))
-        written = {
-            "source": f"{package} {version}",
-            "provider": of,
-            **reduced(provider, package.rpartition("-")[2], types),
-        }
+        written = {"source": f"{package} {version}", "provider": of, **reduced(provider, of, types)}
         file = TARGET / f"{provider}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(_lines(written) + "\n")
@@ -71,9 +68,10 @@ def fetched(package: str, version: str, folder: Path) -> tuple[Types, str]:
     return found[".jsii"]["types"], f"{of['name']} {of['version']}"
 
 
-def reduced(provider: str, prefix: str, types: Types) -> dict[str, Any]:
-    """The schemas of the provider itself, and of the resources and data sources that are used; their names begin with
-    ``prefix``, which is Terraform's name of the provider."""
+def reduced(provider: str, of: str, types: Types) -> dict[str, Any]:
+    """The schemas of the provider itself, and of the resources and data sources that are used; ``of``: what Terraform
+    calls it, whose last part its resources' names begin with (``google`` for ``gcp``)."""
+    prefix = of.split()[0].rpartition("/")[2]
     text = "".join(
         file.read_text() for file in sorted((SOURCES / provider).rglob("*")) if file.suffix in (".tf", ".py")
     )
@@ -91,9 +89,10 @@ def reduced(provider: str, prefix: str, types: Types) -> dict[str, Any]:
             continue
         kind = "data" if links[0]["kind"] == "data-sources" else "resources"
         full = f"{prefix}_{links[0]['name']}"
-        if full in used[kind]:
+        made = name.removesuffix("Config")
+        if full in used[kind] and made in types:  # a block may be called config, too
             block = _block(one, types)
-            _computed(block, types[name.removesuffix("Config")])
+            _computed(block, types[made])
             found[kind][full] = block
     missing = {name for kind, names in used.items() for name in names - found[kind].keys()}
     if missing:

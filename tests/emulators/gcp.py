@@ -15,6 +15,8 @@ from google.protobuf import json_format
 from werkzeug.wrappers import Request, Response
 
 from tests.emulators import Emulation, connection_variable
+from tests.emulators.aws_permissions import Permissions
+from tests.emulators.gcp_permissions import PERMISSIONS, of_call, of_storage
 from tests.emulators.gcp_services import Metadata, Monitoring, SignIn
 from tests.emulators.gcp_storage import PATHS, CloudStorage
 from tests.emulators.gcp_storage import operation as storage_operation
@@ -40,19 +42,6 @@ _ROUTES = [
         ("POST", r"/(token)", "SignIn"),
     ]
 ]
-_PERMISSIONS = {
-    "CreateCustomJob": "aiplatform.customJobs.create",
-    "ListCustomJobs": "aiplatform.customJobs.list",
-    "GetCustomJob": "aiplatform.customJobs.get",
-    "CancelCustomJob": "aiplatform.customJobs.cancel",
-    "GetMetadataStore": "aiplatform.metadataStores.get",
-    "CreateMetadataStore": "aiplatform.metadataStores.create",
-    "CreateContext": "aiplatform.contexts.create",
-    "GetContext": "aiplatform.contexts.get",
-    "UpdateContext": "aiplatform.contexts.update",
-    "AddContextChildren": "aiplatform.contexts.addContextChildren",
-    "CreateTimeSeries": "monitoring.timeSeries.create",
-}
 
 
 class GoogleCloud(Emulator):
@@ -64,6 +53,7 @@ class GoogleCloud(Emulator):
         self.metadata = Metadata()
         self.monitoring = Monitoring()
         self.sign_in = SignIn()
+        self._permissions = Permissions()
 
     def ready(self) -> None:
         """Start Cloud Storage, and make the buckets of the platform and its fallbacks."""
@@ -87,8 +77,10 @@ class GoogleCloud(Emulator):
                 401, "UNAUTHENTICATED", "Request had invalid authentication credentials. Expected OAuth 2 access token."
             )
         if request.path.startswith(PATHS):
+            self._permissions.see(of_storage(operation, request, self.storage.has))
             return self.storage.answer(request)
         _, name = _route(request)
+        self._permissions.see(of_call(operation, name, request))
         try:
             return self._do(operation, name, request)
         except Refused as e:
@@ -109,7 +101,7 @@ class GoogleCloud(Emulator):
             )
         if kind == "fail":
             return _error(500, "INTERNAL", "Internal error encountered.")
-        permission = _PERMISSIONS.get(operation, operation)
+        permission = PERMISSIONS.get(operation, operation)
         if operation.startswith("storage."):
             return _error(
                 403,
@@ -130,6 +122,7 @@ class GoogleCloud(Emulator):
             "jobs": self.vertex.describe(),
             "contexts": self.metadata.describe(),
             "series": self.monitoring.describe(),
+            "permissions": self._permissions.report(),
         }
 
     def close(self) -> None:

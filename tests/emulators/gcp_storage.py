@@ -68,6 +68,10 @@ class CloudStorage:
         for item in json.loads(answer).get("items", []):
             self.call("DELETE", f"/storage/v1/b/{bucket}/o/{quote(item['name'], safe='')}")
 
+    def has(self, bucket: str, name: str) -> bool:
+        """Whether an object is there."""
+        return self.call("GET", f"/storage/v1/b/{quote(bucket)}/o/{quote(name, safe='')}")[0] == 200
+
     def call(
         self, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> tuple[int, bytes]:

@@ -54,6 +54,22 @@ BATCH: Final[dict[str, Any]] = {
         "resources": {"cpu": 4, "memory": "8 GiB", "spot": {"checkpoint": "s3://acme-ml/checkpoints"}},
     },
 }
+VERTEX: Final[dict[str, Any]] = {
+    "tidemill": 1,
+    "platform": {
+        "provider": "gcp",
+        "project": "acme-ml",
+        "region": "europe-west4",
+        "bucket": "gs://acme-ml/flights",
+        "service_account": "training@acme-ml.iam.gserviceaccount.com",
+    },
+    **_DATA,
+    "train": {
+        "code": "include.flights.resumable:train",
+        "image": "europe-west4-docker.pkg.dev/acme-ml/training/flights:1",
+        "resources": {"machine": "n1-standard-4", "spot": {"checkpoint": "gs://acme-ml/checkpoints"}},
+    },
+}
 SUBSCRIPTION: Final = "00000000-0000-0000-0000-000000000001"
 IDENTITY: Final = "11111111-1111-1111-1111-111111111111"
 AZURE: Final[dict[str, Any]] = {

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.infra.roots import AZURE, BATCH, IDENTITY, KUBERNETES, ROOT, SAGEMAKER, WATCHED, changed, written
+from tests.infra.roots import AZURE, BATCH, IDENTITY, KUBERNETES, ROOT, SAGEMAKER, VERTEX, WATCHED, changed, written
 from tests.infra.terraform import mistakes, terraform, unformatted
 from tidemill.cli.infra import needs_at
 from tidemill.infra.generate import files_of
@@ -52,6 +52,24 @@ ROOTS: Final[dict[str, dict[str, Any]]] = {
         )
     },
     "connections": {"flights": SAGEMAKER, "ships": changed(BATCH, platform__connection="Other account")},
+    "vertex": {"flights": VERTEX},
+    "vertex_watched": {
+        "flights": changed({**VERTEX, **WATCHED}, train__track="vertex", data__version="object-store"),
+        "ships": changed(VERTEX, platform__connection="Other account", platform__service_account=None),
+    },
+    "vertex_key": {
+        "flights": changed(
+            VERTEX,
+            platform__encryption_key="projects/acme-keys/locations/europe-west4/keyRings/ml/cryptoKeys/ml",
+            platform__service_account="training@acme-people.iam.gserviceaccount.com",
+            platform__network={"name": "projects/123456789012/global/networks/ml"},
+            data__version="object-store",
+            data__keep="1 year",
+        )
+    },
+    "vertex_existing": {
+        "flights": changed(VERTEX, platform__existing=["bucket", "service_account", "image", "logs"]),
+    },
     "azure": {"flights": AZURE},
     "azure_watched": {"flights": changed({**AZURE, **WATCHED}, train__track="azureml", platform__identity=IDENTITY)},
     "azure_versions": {
@@ -98,7 +116,7 @@ def test_a_root_is_formatted_and_valid(name: str, tmp_path: Path) -> None:
     assert mistakes(folder, ROOTS[name]["flights"]["platform"]["provider"]) == []
 
 
-@pytest.mark.parametrize("provider", ["aws", "azure", "kubernetes"])
+@pytest.mark.parametrize("provider", ["aws", "gcp", "azure", "kubernetes"])
 def test_the_examples_are_formatted_and_valid(provider: str, tmp_path: Path) -> None:
     folder = tmp_path / "root"
     needs = needs_at([ROOT / "docs" / "examples" / f"{provider}.yaml"])
@@ -167,6 +185,58 @@ PLANTED: Final[dict[str, tuple[str, str, str, str]]] = {
         "does not support resource type",
     ),
 }
+
+
+PLANTED_AT_GOOGLE: Final[dict[str, tuple[str, str, str, str]]] = {
+    "an unknown argument": (
+        "modules/bucket/main.tf",
+        "public_access_prevention ",
+        "public_access ",
+        'named "public_access" is not expected',
+    ),
+    "a wrong type": ("modules/logs/main.tf", "= var.retention_days", '= "a year"', "a number is required"),
+    "a missing argument": (
+        "modules/key/main.tf",
+        '  role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"\n',
+        "",
+        '"role" is required',
+    ),
+    "a missing block": (
+        "modules/bucket/main.tf",
+        'action {\n      type = "AbortIncompleteMultipartUpload"\n    }',
+        "",
+        'At least 1 "action" blocks are required',
+    ),
+    "a block of a resource of another kind": (
+        "modules/repository/main.tf",
+        "docker_config {",
+        "maven_settings {",
+        '"maven_settings" are not expected',
+    ),
+    "a reference to no attribute": (
+        "modules/account/main.tf",
+        "google_service_account.this.email",
+        "google_service_account.this.mail",
+        'attribute named "mail"',
+    ),
+    "a role without its permissions": (
+        "access.tf",
+        'permissions = ["aiplatform.customJobs.create"]',
+        "actions = []",
+        '"permissions" is required',
+    ),
+    "an unknown resource": (
+        "modules/logs/main.tf",
+        '"google_logging_project_bucket_config"',
+        '"google_logging_bucket"',
+        "does not support resource type",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED_AT_GOOGLE)
+def test_a_mistake_planted_at_google_is_found(name: str, tmp_path: Path) -> None:
+    _planted(written(tmp_path, flights=VERTEX), *PLANTED_AT_GOOGLE[name], provider="gcp")
 
 
 PLANTED_AZURE: Final[dict[str, tuple[str, str, str, str]]] = {

@@ -23,7 +23,7 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "gcp": (
         *("connection", "region", "bucket", "project", "service_account"),
-        *("encryption_key", "network", "tags", "fallback"),
+        *("encryption_key", "network", "tags", "fallback", "existing"),
     ),
     "azure": (
         *("connection", "bucket", "subscription", "resource_group", "workspace"),
@@ -58,11 +58,13 @@ _NETWORK: Final[dict[str, tuple[str, ...]]] = {
 }
 _EXISTING: Final[dict[str, tuple[str, ...]]] = {
     "aws": ("bucket", "role", "queue", "spot_queue", "image", "logs", "network"),
+    "gcp": ("bucket", "service_account", "image", "logs"),
     "azure": ("bucket", "resource_group", "workspace", "compute", "spot_compute", "identity", "image", "logs"),
     "kubernetes": ("namespace", "service_account", "volume"),
 }
 """What `tidemill infra` creates for a provider, unless it is there already. `image` and `logs` are no keys of
-`platform`: where `train.image` lies, and the service's log group (`azure`: Application Insights)."""
+`platform`: where `train.image` lies, and the service's log group (`gcp`: the log bucket;
+`azure`: Application Insights)."""
 SCHEMES: Final[dict[str, tuple[str, ...]]] = {
     "aws": ("s3",),
     "gcp": ("gs",),

@@ -62,10 +62,8 @@ def _machines(given: str | list[str], sources: Sources) -> Iterator[SpecError]:
 
 def _disks(given: str | list[str], sources: Sources) -> Iterator[SpecError]:
     """A job says for all of its types whether a key encrypts the disks, and types with disks of their own take none."""
-    from tidemill.platforms.aws.training_request import has_local_disks
-
     names = given if isinstance(given, list) else [given]
-    own = [name for name in names if has_local_disks(name)]
+    own = [name for name in names if capabilities.has_local_disks(name)]
     if own and len(own) < len(names):
         message = f"platform.encryption_key encrypts no disks of {own[0]}, and so of none of these types"
         hint = "name only types with local disks, or only types without"

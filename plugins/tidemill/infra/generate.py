@@ -7,12 +7,13 @@ from importlib import import_module
 from typing import Final, Protocol
 
 from tidemill.infra.hcl import Attribute, Block, Raw, Value, document
-from tidemill.infra.needs import InfraProblem, Needs
+from tidemill.infra.needs import Needs
 from tidemill.infra.readme import readme
 from tidemill.infra.root import MARK, Root
 
 PROVIDERS: Final = {
     "aws": ("hashicorp/aws", "~> 6.25"),
+    "gcp": ("hashicorp/google", "~> 6.50"),
     "azure": ("hashicorp/azurerm", "~> 4.55"),
     "kubernetes": ("hashicorp/kubernetes", "~> 2.38"),
 }
@@ -28,14 +29,8 @@ def root_of(needs: Needs, prefix: str) -> Root:
     """The root of some needs.
 
     Raises:
-        InfraProblem: their provider is not written yet, or they fit no root.
+        InfraProblem: they fit no root.
     """
-    if needs.provider not in PROVIDERS:
-        asked = needs.pipelines[0].asked("platform.provider")
-        *others, last = sorted(PROVIDERS)
-        raise InfraProblem(
-            f"{asked}: no infrastructure is written for {needs.provider} yet, but for {', '.join(others)} and {last}"
-        )
     renderer: _Renderer = import_module(f"tidemill.infra.{needs.provider}.render")
     root = renderer.render(needs, prefix)
     root.notes += [
@@ -121,6 +116,23 @@ def _stub(text: str) -> str:
 
 _BACKEND: Final = {
     "aws": _stub(_S3_BACKEND),
+    "gcp": _stub(
+        document(
+            [
+                Block(
+                    "terraform",
+                    (),
+                    (
+                        Block(
+                            "backend",
+                            ("gcs",),
+                            (Attribute("bucket", "YOUR-STATE-BUCKET"), Attribute("prefix", "tidemill")),
+                        ),
+                    ),
+                )
+            ]
+        )
+    ),
     "azure": _stub(_AZURE_BACKEND),
     "kubernetes": _stub(
         document(

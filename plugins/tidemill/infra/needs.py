@@ -74,6 +74,14 @@ class Pipeline:
         """What is there already, and is not to be created."""
         return frozenset(self.platform.existing)
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The addresses in the platform's store that rows are read from."""
+        spec, monitor = self.spec, self.spec.monitor
+        labels = monitor.labels if monitor is not None else None
+        named = (spec.data.source, spec.score and spec.score.source, labels and labels.source)
+        return tuple(sorted({source for source in named if source and "://" in source}))
+
     def asked(self, key: str) -> Asked:
         """This pipeline, asking by a key (``train.image``)."""
         file, line = self.place(tuple(key.split(".")))

@@ -188,8 +188,8 @@ class Platform(Whereabouts, Provided):
     existing: list[Existing] = Field(
         default_factory=list,
         description="What is there already: `tidemill infra` uses it and does not create it. Keys of this section, "
-        "and `image` (its repository), `logs` (the service's log group; `azure`: Application Insights), `network` (the "
-        "way to the bucket).",
+        "and `image` (its repository), `logs` (the service's log group; `gcp`: the log bucket; `azure`: Application "
+        "Insights), `network` (the way to the bucket).",
         examples=[["bucket", "role"]],
     )
 

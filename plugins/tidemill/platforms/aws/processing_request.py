@@ -7,7 +7,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 from tidemill.platforms import packing
-from tidemill.platforms.aws.training_request import folder, has_local_disks
+from tidemill.platforms.aws.training_request import folder
+from tidemill.platforms.capabilities import has_local_disks
 from tidemill.platforms.ports import PlatformError, RemoteJob
 
 BASE: Final = "/opt/ml/processing"

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from tidemill.platforms import packing
+from tidemill.platforms.capabilities import has_local_disks
 from tidemill.platforms.ports import PlatformError, RemoteJob
 
 BASE: Final = "/opt/ml"
@@ -20,11 +21,6 @@ _LONGEST_RUN: Final = timedelta(days=28)
 DEFAULT_WAIT: Final = timedelta(hours=1)
 """How long a spot machine is waited for where the spec does not say."""
 _DEFAULT_DISK_GB: Final = 30
-# "You can't request a VolumeKmsKeyId when using an instance type with local storage" (ResourceConfig in the SDK's
-# model); those disks are encrypted by their hardware. Families: "Instance types with local storage", EC2's user guide.
-_LOCAL_DISKS: Final = re.compile(
-    r"ml\.(?:g4dn|g5|gr?6e?|g7e|p3dn|p4de?|p5(?:e|en)?|p6[a-z0-9-]*|trn[0-9]\w*|[a-z]\d\w*d\w*)\."
-)
 _COMMON_METRICS: Final = ("loss", "train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
 """What many functions log by a name that they make up."""
 _MOST_METRICS: Final = 40
@@ -96,11 +92,6 @@ def folder(uri: str) -> str:
     """The address of a folder with a slash at its end: a channel of ``S3Prefix`` without it would hold the
     neighbours whose names begin alike."""
     return uri.rstrip("/") + "/"
-
-
-def has_local_disks(machine: str) -> bool:
-    """Whether a machine type has disks of its own, which no key of ours encrypts."""
-    return _LOCAL_DISKS.match(machine) is not None
 
 
 def _channel(name: str, uri: str) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class CloudMonitoring:
 
         labels = {_key(key): value[:_LONGEST_VALUE] for key, value in list(dimensions.items())[:_LABELS]}
         return TimeSeries(
-            metric=Metric(type=f"custom.googleapis.com/tidemill/{_name(name)}", labels=labels),
+            metric=Metric(type=metric_type(name), labels=labels),
             resource=MonitoredResource(type="global", labels={"project_id": self.account.project}),
             metric_kind=MetricDescriptor.MetricKind.GAUGE,
             value_type=MetricDescriptor.ValueType.DOUBLE,
@@ -109,9 +109,9 @@ def _parts(series: list[TimeSeries]) -> Iterator[list[TimeSeries]]:
         yield series[at : at + _SERIES]
 
 
-def _name(name: str) -> str:
-    """A metric's name as part of a metric type: letters, digits, and ``_ / . -``."""
-    return re.sub(r"[^A-Za-z0-9_/.-]", "_", name)
+def metric_type(name: str) -> str:
+    """A number's name as a metric type, whose last part has letters, digits, and ``_ / . -``."""
+    return f"custom.googleapis.com/tidemill/{re.sub(r'[^A-Za-z0-9_/.-]', '_', name)}"
 
 
 def _key(key: str) -> str:
