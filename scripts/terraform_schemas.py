@@ -26,6 +26,7 @@ TARGET = ROOT / "tests/infra/schemas"
 PACKAGES = {
     "aws": ("@cdktf/provider-aws", "21.22.1"),
     "gcp": ("@cdktf/provider-google", "16.12.1"),
+    "azure": ("@cdktf/provider-azurerm", "14.23.1"),
     "kubernetes": ("@cdktf/provider-kubernetes", "12.1.1"),
 }
 _LINK = re.compile(r"/docs(?:/(?P<kind>resources|data-sources)/(?P<name>\w+))?#(?P<attribute>\w+) ")
@@ -115,11 +116,9 @@ def _block(one: dict[str, Any], types: Types) -> dict[str, Any]:
         name, required = link["attribute"], not item.get("optional", False)
         shape, many = _shape(item["type"])
         if " block." in told and shape in types:
-            found["blocks"][name] = {
-                "least": int(required),
-                "most": 0 if many else 1,
-                **_block(types[shape], types),
-            }
+            inner = _block(types[shape], types)
+            _computed(inner, types.get(f"{shape}OutputReference", {}))
+            found["blocks"][name] = {"least": int(required), "most": 0 if many else 1, **inner}
         else:
             found["attributes"][name] = [_type(item["type"]), "required" if required else "optional"]
     return found
@@ -148,7 +147,7 @@ def _type(kind: dict[str, Any]) -> Any:
 
 
 def _computed(block: dict[str, Any], made: dict[str, Any]) -> None:
-    """Add what only reading tells: the resource's attributes that are no arguments."""
+    """Add what only reading tells: the attributes of a resource, or of a block of it, that are no arguments."""
     for item in made.get("properties", ()):
         name = item["name"]
         if item.get("static") or not item.get("immutable") or name.endswith("Input"):

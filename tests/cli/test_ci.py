@@ -53,7 +53,7 @@ def test_a_new_pipeline_gets_delivered(tmp_path: Path, provider: str, system: st
     text = (tmp_path / FILES[system]).read_text()
     assert "tidemill validate dags" in text
     assert "python -m pytest tests" in text
-    assert ("terraform" in text) == ("tidemill infra" in text) == (provider in ("aws", "gcp", "kubernetes"))
+    assert ("terraform" in text) == ("tidemill infra" in text) == (provider != "local")
     needed = (tmp_path / "requirements.txt").read_text()
     assert (f"[{provider}]" in needed) == (provider != "local")
 

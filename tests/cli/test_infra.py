@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import CommandLine
-from tests.infra.roots import BATCH, KUBERNETES, ROOT, SAGEMAKER, changed, project
+from tests.infra.roots import BATCH, KUBERNETES, SAGEMAKER, changed, project
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -72,13 +72,6 @@ def test_the_order_and_the_way_of_naming_change_nothing(tidemill: CommandLine, t
     tidemill("infra", "dags", "--output", "a", cwd=dags.parent)
     tidemill("infra", dags / "ships.yaml", dags / "flights.yaml", "--output", tmp_path / "b", cwd=tmp_path)
     assert tree(dags.parent / "a") == tree(tmp_path / "b")
-
-
-def test_a_provider_that_is_not_there_yet_is_told(tidemill: CommandLine, tmp_path: Path) -> None:
-    said = tidemill("infra", ROOT / "docs" / "examples" / "azure.yaml", "--output", tmp_path / "out")
-    assert said.code == 1
-    assert "no infrastructure is written for azure yet, but for aws, gcp and kubernetes" in said.err
-    assert not (tmp_path / "out").exists()
 
 
 def test_two_providers_in_one_call_are_refused(tidemill: CommandLine, tmp_path: Path) -> None:

@@ -29,7 +29,6 @@ PLAIN: Final = Delivery(
     environments=("dev", "prod"),
     branch="main",
     infra="infra",
-    generated=True,
 )
 _SCHEMAS: Final = {
     "github": ("vendor.github-workflows",),

@@ -15,16 +15,18 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
 from tests.emulators import Emulation
-from tests.emulators.azure_accounts import Accounts
+from tests.emulators.azure_accounts import GROUP, Accounts
 from tests.emulators.azure_blob import BlobService, installed, refusal
 from tests.emulators.azure_jobs import ENDED, Refused, Run, Runner, check_command, create
 from tests.emulators.azure_names import INSTRUMENTATION_KEY, SCOPE, TOKEN, connection, name_of
+from tests.emulators.azure_permissions import STORAGE, Permissions, of_account, of_blob, of_image, of_workspace
 from tests.emulators.server import Emulator, Refusal, launch, serve
 
 PAGE = 50
@@ -57,7 +59,8 @@ class Azure(Emulator):
             )
             if name
         }
-        self.runner = Runner(self.blobs, self.misbehaviour, self._image, self._cluster, self._component)
+        self.runner = Runner(self.blobs, self.misbehaviour, self._image, self._cluster, self._component, self._of_job)
+        self._permissions = Permissions()
 
     @property
     def scope(self) -> str:
@@ -82,7 +85,7 @@ class Azure(Emulator):
         self.blobs.close()
 
     def describe(self) -> dict[str, Any]:
-        """Jobs by name with their states, what Application Insights was sent, environments and experiments."""
+        """Jobs by name with their states, environments, what Application Insights was sent; who asked for what."""
         return {
             "jobs": {
                 run.name: {"status": run.status, "starts": run.starts, "body": run.body, "log": run.log[-4000:]}
@@ -90,6 +93,7 @@ class Azure(Emulator):
             },
             "telemetry": self.telemetry,
             "environments": self.environments,
+            "permissions": self._permissions.report(),
         }
 
     def operation(self, request: Request) -> str:
@@ -121,6 +125,9 @@ class Azure(Emulator):
     def perform(self, operation: str, request: Request) -> Response:
         """Do it."""
         if request.path.startswith(f"/{self.account}/"):
+            container = request.path.removeprefix(f"/{self.account}/").partition("/")[0]
+            with suppress(KeyError):  # what is no operation is refused by Azurite
+                self._permissions.see(of_blob("connection", operation, request.args, self._container(container)))
             return self.blobs.answer(request)
         if operation == "Track":
             return self._track(request)
@@ -129,10 +136,25 @@ class Azure(Emulator):
         try:
             self._signed(request)
             if operation.startswith(("StorageAccounts_", "ManagementPolicies_")):
+                self._permissions.see(of_account(operation, request.path, self._account))
                 return self.accounts.perform(operation, request)
             return self._perform(operation, request)
         except Refused as e:
             return _error(e.status, e.code, e.message)
+
+    @property
+    def _account(self) -> str:
+        return f"/subscriptions/{self.accounts.subscription}/resourceGroups/{GROUP}/providers/{STORAGE}/{self.account}"
+
+    def _container(self, name: str) -> str:
+        return f"{self._account}/blobServices/default/containers/{name}"
+
+    def _of_job(self, operation: str, what: str) -> None:
+        """What a job asks for."""
+        if operation == "Pull":
+            self._permissions.see(of_image(what, self.scope.partition("/providers/")[0]))
+        else:
+            self._permissions.see(of_blob("job", operation, {}, self._container(what)))
 
     def _signed(self, request: Request) -> None:
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -151,6 +173,8 @@ class Azure(Emulator):
             raise Refused(404, "InvalidResource", f"no such path: {request.path}")
         self._exists(found)
         rest = found[4]
+        with suppress(KeyError):  # what is no operation is refused below
+            self._permissions.see(of_workspace(operation, request.path, self.scope))
         if operation == "Mlflow":
             return self._mlflow(rest, request)
         if operation == "BatchGetRunData":

@@ -79,7 +79,9 @@ class Run:
 
 
 class Runner:
-    """Runs jobs in threads. ``image_of`` gives an environment's image; ``low_priority`` tells of a cluster's id."""
+    """Runs jobs in threads. ``image_of`` gives an environment's image; ``low_priority`` tells of a cluster's id;
+    ``seen`` is told what a job itself asks for: the operation of the blob API and the container, or ``Pull`` and the
+    image."""
 
     def __init__(
         self,
@@ -88,12 +90,14 @@ class Runner:
         image_of: Callable[[str], str],
         cluster: Callable[[str], Mapping[str, Any]],
         component: Callable[[str], Mapping[str, Any]],
+        seen: Callable[[str, str], None],
     ) -> None:
         self.blobs = blobs
         self.misbehaviour = misbehaviour
         self.image_of = image_of
         self.cluster = cluster
         self.component = component
+        self.seen = seen
         self.stopping = threading.Event()
 
     def start(self, run: Run) -> None:
@@ -128,6 +132,7 @@ class Runner:
             if image in self.misbehaviour.faults.no_image:
                 words = f"Failed to pull Docker image {image}: manifest unknown"
                 return self._end(run, "Failed", "UserError", words)
+            self.seen("Pull", image)
             run.status, run.started = "Running", time.time()
             run.starts += 1
             if self.misbehaviour.faults.hold:
@@ -237,6 +242,7 @@ class Runner:
             place = folder / "inputs" / name
             place.mkdir(parents=True)
             container, prefix = _place(given["uri"])
+            self._read(container)
             if not self.blobs.download(container, prefix, place):
                 raise FileNotFoundError(f"DataAccessError(NotFound): the input {name} ({given['uri']}) does not exist")
             places["inputs", name] = str(place)
@@ -245,6 +251,7 @@ class Runner:
             place.mkdir(parents=True)
             # What is at an output's address already is seen through a mount.
             if given.get("mode") != "Upload":
+                self._read(_place(given["uri"])[0])
                 self.blobs.download(*_place(given["uri"]), place)
             places["outputs", name] = str(place)
         return places
@@ -253,7 +260,13 @@ class Runner:
         for name, given in (run.properties.get("outputs") or {}).items():
             place = folder / "outputs" / name
             if place.is_dir() and not (self.misbehaviour.faults.missing_output and name == "output"):
+                for operation in ("PutBlob", "ListBlobs", "DeleteBlob"):
+                    self.seen(operation, _place(given["uri"])[0])
                 self.blobs.upload(place, *_place(given["uri"]))
+
+    def _read(self, container: str) -> None:
+        for operation in ("ListBlobs", "GetBlob"):
+            self.seen(operation, container)
 
     def _pipeline(self, run: Run) -> None:
         """The steps of a pipeline one after the other, each a child run."""

@@ -70,6 +70,26 @@ VERTEX: Final[dict[str, Any]] = {
         "resources": {"machine": "n1-standard-4", "spot": {"checkpoint": "gs://acme-ml/checkpoints"}},
     },
 }
+SUBSCRIPTION: Final = "00000000-0000-0000-0000-000000000001"
+IDENTITY: Final = "11111111-1111-1111-1111-111111111111"
+AZURE: Final[dict[str, Any]] = {
+    "tidemill": 1,
+    "platform": {
+        "provider": "azure",
+        "subscription": SUBSCRIPTION,
+        "resource_group": "ml",
+        "workspace": "acme-ml",
+        "compute": "cpu-cluster",
+        "spot_compute": "spot-cluster",
+        "bucket": "abfss://models@acmeml.dfs.core.windows.net/flights",
+    },
+    **_DATA,
+    "train": {
+        "code": "include.flights.resumable:train",
+        "image": "acmeimages.azurecr.io/flights:1",
+        "resources": {"spot": {"checkpoint": "abfss://models@acmeml.dfs.core.windows.net/checkpoints"}},
+    },
+}
 KUBERNETES: Final[dict[str, Any]] = {
     "tidemill": 1,
     "platform": {

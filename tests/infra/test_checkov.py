@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.infra.roots import BATCH, KUBERNETES, ROOT, SAGEMAKER, VERTEX, WATCHED, changed, written
+from tests.infra.roots import AZURE, BATCH, KUBERNETES, ROOT, SAGEMAKER, VERTEX, WATCHED, changed, written
 
 CHECKOV: Final = ROOT / ".venv-checkov" / "bin" / "checkov"
 pytestmark = [
@@ -27,6 +27,7 @@ ROOTS: Final[dict[str, dict[str, Any]]] = {
         "ships": BATCH,
     },
     "gcp": {"flights": changed({**VERTEX, **WATCHED}, train__track="vertex"), "ships": VERTEX},
+    "azure": {"flights": changed({**AZURE, **WATCHED}, data__version="object-store"), "ships": AZURE},
     "kubernetes": {"flights": KUBERNETES},
 }
 
@@ -56,7 +57,7 @@ def test_a_root_is_clean_or_says_why_not(provider: str, tmp_path: Path) -> None:
         line.partition("checkov:skip=")[2].partition(":")[0] for text in texts for line in text.splitlines()
     }
     assert written_down - {""} == {one["check_id"] for one in skipped}
-    assert found["summary"]["passed"] >= {"aws": 140, "gcp": 20, "kubernetes": 7}[provider]
+    assert found["summary"]["passed"] >= {"aws": 140, "gcp": 20, "azure": 30, "kubernetes": 7}[provider]
 
 
 def test_a_bucket_that_is_open_is_found(tmp_path: Path) -> None:

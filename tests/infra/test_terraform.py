@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.infra.roots import BATCH, KUBERNETES, ROOT, SAGEMAKER, VERTEX, WATCHED, changed, written
+from tests.infra.roots import AZURE, BATCH, IDENTITY, KUBERNETES, ROOT, SAGEMAKER, VERTEX, WATCHED, changed, written
 from tests.infra.terraform import mistakes, terraform, unformatted
 from tidemill.cli.infra import needs_at
 from tidemill.infra.generate import files_of
@@ -70,6 +70,28 @@ ROOTS: Final[dict[str, dict[str, Any]]] = {
     "vertex_existing": {
         "flights": changed(VERTEX, platform__existing=["bucket", "service_account", "image", "logs"]),
     },
+    "azure": {"flights": AZURE},
+    "azure_watched": {"flights": changed({**AZURE, **WATCHED}, train__track="azureml", platform__identity=IDENTITY)},
+    "azure_versions": {
+        "flights": changed(AZURE, data__version="object-store", data__keep="1 year"),
+        "ships": changed(AZURE, platform__workspace="Ships", train__image="azureml:ships:1"),
+    },
+    "azure_existing": {
+        "flights": changed(
+            {**AZURE, **WATCHED},
+            platform__existing=["resource_group", "workspace", "compute", "spot_compute", "bucket", "image", "logs"],
+            data__version="object-store",
+            data__keep="1 year",
+        ),
+        "ships": changed(
+            AZURE,
+            platform__existing=["resource_group", "workspace", "identity", "bucket", "image"],
+            platform__identity=IDENTITY,
+            platform__compute="ships",
+            platform__spot_compute=None,
+            train__resources__spot=None,
+        ),
+    },
     "kubernetes": {"flights": KUBERNETES},
     "volume": {
         "flights": changed(
@@ -94,7 +116,7 @@ def test_a_root_is_formatted_and_valid(name: str, tmp_path: Path) -> None:
     assert mistakes(folder, ROOTS[name]["flights"]["platform"]["provider"]) == []
 
 
-@pytest.mark.parametrize("provider", ["aws", "gcp", "kubernetes"])
+@pytest.mark.parametrize("provider", ["aws", "gcp", "azure", "kubernetes"])
 def test_the_examples_are_formatted_and_valid(provider: str, tmp_path: Path) -> None:
     folder = tmp_path / "root"
     needs = needs_at([ROOT / "docs" / "examples" / f"{provider}.yaml"])
@@ -165,16 +187,6 @@ PLANTED: Final[dict[str, tuple[str, str, str, str]]] = {
 }
 
 
-@pytest.mark.parametrize("name", PLANTED)
-def test_a_planted_mistake_is_found(name: str, tmp_path: Path) -> None:
-    folder = written(tmp_path, flights=SAGEMAKER)
-    path, before, after, told = PLANTED[name]
-    text = (folder / path).read_text()
-    assert before in text
-    (folder / path).write_text(text.replace(before, after, 1))
-    assert any(told in mistake for mistake in mistakes(folder, "aws")), mistakes(folder, "aws")
-
-
 PLANTED_AT_GOOGLE: Final[dict[str, tuple[str, str, str, str]]] = {
     "an unknown argument": (
         "modules/bucket/main.tf",
@@ -224,12 +236,72 @@ PLANTED_AT_GOOGLE: Final[dict[str, tuple[str, str, str, str]]] = {
 
 @pytest.mark.parametrize("name", PLANTED_AT_GOOGLE)
 def test_a_mistake_planted_at_google_is_found(name: str, tmp_path: Path) -> None:
-    folder = written(tmp_path, flights=VERTEX)
-    path, before, after, told = PLANTED_AT_GOOGLE[name]
+    _planted(written(tmp_path, flights=VERTEX), *PLANTED_AT_GOOGLE[name], provider="gcp")
+
+
+PLANTED_AZURE: Final[dict[str, tuple[str, str, str, str]]] = {
+    "an unknown argument": (
+        "modules/storage/main.tf",
+        "is_hns_enabled  ",
+        "hns_enabled     ",
+        'named "hns_enabled" is not expected',
+    ),
+    "a wrong type": (
+        "modules/cluster/main.tf",
+        "max_node_count                       = var.nodes",
+        'max_node_count                       = "some"',
+        "a number is required",
+    ),
+    "a missing argument": ("modules/cluster/main.tf", "vm_size ", "# ", '"vm_size" is required'),
+    "a missing block": (
+        "modules/workspace/main.tf",
+        'identity {\n    type = "SystemAssigned"\n  }',
+        "",
+        'At least 1 "identity" blocks are required',
+    ),
+    "a block too many": (
+        "modules/cluster/main.tf",
+        "scale_settings {",
+        'identity {\n    type = "None"\n  }\n\n  scale_settings {',
+        'No more than 1 "identity" blocks are allowed',
+    ),
+    "a reference to no attribute of a block": (
+        "modules/cluster/main.tf",
+        "identity[0].principal_id",
+        "identity[0].principal",
+        'attribute named "principal"',
+    ),
+    "a reference to nothing": ("main.tf", "module.monitoring.", "module.insights.", 'named "insights" is declared'),
+    "a role that is not there": (
+        "main.tf",
+        "azurerm_role_definition.jobs.",
+        "azurerm_role_definition.job.",
+        '"azurerm_role_definition" "job" has not been declared',
+    ),
+    "an unknown resource": (
+        "modules/registry/main.tf",
+        '"azurerm_container_registry"',
+        '"azurerm_registry"',
+        "does not support resource type",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED_AZURE)
+def test_a_mistake_planted_on_azure_is_found(name: str, tmp_path: Path) -> None:
+    _planted(written(tmp_path, flights=AZURE), *PLANTED_AZURE[name], provider="azure")
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_mistake_is_found(name: str, tmp_path: Path) -> None:
+    _planted(written(tmp_path, flights=SAGEMAKER), *PLANTED[name], provider="aws")
+
+
+def _planted(folder: Path, path: str, before: str, after: str, told: str, *, provider: str) -> None:
     text = (folder / path).read_text()
     assert before in text
     (folder / path).write_text(text.replace(before, after, 1))
-    assert any(told in mistake for mistake in mistakes(folder, "gcp")), mistakes(folder, "gcp")
+    assert any(told in mistake for mistake in mistakes(folder, provider)), mistakes(folder, provider)
 
 
 def test_what_is_written_is_read_back_as_it_was(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "azure": (
         *("connection", "bucket", "subscription", "resource_group", "workspace"),
-        *("compute", "spot_compute", "identity", "tags", "fallback"),
+        *("compute", "spot_compute", "identity", "tags", "fallback", "existing"),
     ),
     "kubernetes": (
         *("connection", "bucket", "bucket_connection", "volume"),
@@ -59,10 +59,12 @@ _NETWORK: Final[dict[str, tuple[str, ...]]] = {
 _EXISTING: Final[dict[str, tuple[str, ...]]] = {
     "aws": ("bucket", "role", "queue", "spot_queue", "image", "logs", "network"),
     "gcp": ("bucket", "service_account", "image", "logs"),
+    "azure": ("bucket", "resource_group", "workspace", "compute", "spot_compute", "identity", "image", "logs"),
     "kubernetes": ("namespace", "service_account", "volume"),
 }
 """What `tidemill infra` creates for a provider, unless it is there already. `image` and `logs` are no keys of
-`platform`: the repository of `train.image`, and the log group of the service."""
+`platform`: where `train.image` lies, and the service's log group (`gcp`: the log bucket;
+`azure`: Application Insights)."""
 SCHEMES: Final[dict[str, tuple[str, ...]]] = {
     "aws": ("s3",),
     "gcp": ("gs",),

@@ -56,7 +56,7 @@ def delivery_of(
             f"--deploy sync copies to a bucket of {', '.join(BUCKETS)}, and these specs run on {provider}: "
             "choose image or astronomer"
         )
-    generated, folder = _infra(provider, infra, no_infra, specs)
+    folder = _infra(provider, infra, no_infra, specs)
     if folder is not None:
         found.all_use_a_provider(chosen)
     place = place_of(specs)
@@ -77,7 +77,6 @@ def delivery_of(
         environments=chosen,
         branch=branch,
         infra=_within(output / folder, output) if folder is not None else None,
-        generated=generated,
     )
 
 
@@ -168,18 +167,13 @@ def _stage(name: str) -> tuple[int, str]:
     return _STAGES.index(named), name
 
 
-def _infra(provider: str, folder: Path | None, absent: bool, specs: Path) -> tuple[bool, Path | None]:
-    """Whether ``tidemill infra`` writes the Terraform, and where it is; ``None``: there is none."""
-    from tidemill.infra.generate import PROVIDERS
-
+def _infra(provider: str, folder: Path | None, absent: bool, specs: Path) -> Path | None:
+    """Where ``tidemill infra`` writes the Terraform; ``None``: there is none."""
     if folder is not None and absent:
         raise UsageProblem("--infra and --no-infra exclude each other")
     if folder is not None and provider == "local":
         raise UsageProblem(f"--infra {folder}: the specs below {specs} run on this machine, and need no infrastructure")
-    written = provider in PROVIDERS
-    if absent or provider == "local" or (folder is None and not written):
-        return False, None
-    return written, folder or Path("infra")
+    return None if absent or provider == "local" else folder or Path("infra")
 
 
 def _one_of(option: str, value: str, choices: tuple[Any, ...]) -> Any:

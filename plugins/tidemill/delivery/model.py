@@ -30,8 +30,8 @@ class Delivery:
     ``specs``: what is validated. ``dags``, ``include``: what is deployed. ``tests``: what pytest runs. ``None``: there
     is no such folder. ``known``: the environments that have overlays; ``environments``: those that are delivered to,
     in order.
-    ``provider``: ``local`` if nothing is used of any cloud. ``infra``: the folder of Terraform's root; ``generated``:
-    whether ``tidemill infra`` writes it.
+    ``provider``: ``local`` if nothing is used of any cloud. ``infra``: the folder of Terraform's root, or of one for
+    each environment, which ``tidemill infra`` writes; ``None``: there is none.
     """
 
     system: System
@@ -45,7 +45,6 @@ class Delivery:
     environments: tuple[str, ...]
     branch: str
     infra: str | None
-    generated: bool
 
     @property
     def checks(self) -> tuple[str, ...]:
@@ -61,12 +60,12 @@ class Delivery:
     def own_roots(self) -> bool:
         """Whether each environment has a root of its own, as its overlays make another one of the specs; else they
         share one, and differ by its variables."""
-        return self.generated and bool(self.known)
+        return self.infra is not None and bool(self.known)
 
     @property
     def roots(self) -> tuple[str, ...]:
-        """The commands that write Terraform's roots; none if they are a person's."""
-        if self.infra is None or not self.generated:
+        """The commands that write Terraform's roots."""
+        if self.infra is None:
             return ()
         if not self.own_roots:
             return (f"tidemill infra {self.specs} --output {self.infra}",)

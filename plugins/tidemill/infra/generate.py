@@ -7,13 +7,14 @@ from importlib import import_module
 from typing import Final, Protocol
 
 from tidemill.infra.hcl import Attribute, Block, Raw, Value, document
-from tidemill.infra.needs import InfraProblem, Needs
+from tidemill.infra.needs import Needs
 from tidemill.infra.readme import readme
 from tidemill.infra.root import MARK, Root
 
 PROVIDERS: Final = {
     "aws": ("hashicorp/aws", "~> 6.25"),
     "gcp": ("hashicorp/google", "~> 6.50"),
+    "azure": ("hashicorp/azurerm", "~> 4.55"),
     "kubernetes": ("hashicorp/kubernetes", "~> 2.38"),
 }
 """The Terraform provider of each of ours, and the versions whose schema the roots are checked against."""
@@ -28,14 +29,8 @@ def root_of(needs: Needs, prefix: str) -> Root:
     """The root of some needs.
 
     Raises:
-        InfraProblem: their provider is not written yet, or they fit no root.
+        InfraProblem: they fit no root.
     """
-    if needs.provider not in PROVIDERS:
-        asked = needs.pipelines[0].asked("platform.provider")
-        *others, last = sorted(PROVIDERS)
-        raise InfraProblem(
-            f"{asked}: no infrastructure is written for {needs.provider} yet, but for {', '.join(others)} and {last}"
-        )
     renderer: _Renderer = import_module(f"tidemill.infra.{needs.provider}.render")
     root = renderer.render(needs, prefix)
     root.notes += [
@@ -89,6 +84,27 @@ _S3_BACKEND: Final = document(
         )
     ]
 )
+_AZURE_BACKEND: Final = document(
+    [
+        Block(
+            "terraform",
+            (),
+            (
+                Block(
+                    "backend",
+                    ("azurerm",),
+                    (
+                        Attribute("resource_group_name", "YOUR-STATE-GROUP"),
+                        Attribute("storage_account_name", "yourstateaccount"),
+                        Attribute("container_name", "tfstate"),
+                        Attribute("key", "tidemill.tfstate"),
+                        Attribute("use_azuread_auth", Raw("true")),
+                    ),
+                ),
+            ),
+        )
+    ]
+)
 _HEAD: Final = """# Written by tidemill infra once, and yours from then on: where Terraform keeps its state.
 # Without a backend it is the file terraform.tfstate in this folder, which is for trying out.
 """
@@ -117,6 +133,7 @@ _BACKEND: Final = {
             ]
         )
     ),
+    "azure": _stub(_AZURE_BACKEND),
     "kubernetes": _stub(
         document(
             [

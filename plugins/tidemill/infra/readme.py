@@ -9,7 +9,7 @@ from tidemill.infra.hcl import Value, expression
 from tidemill.infra.needs import Needs
 from tidemill.infra.root import Made, Root, comment
 
-_NAMES: Final = {"aws": "AWS", "gcp": "Google Cloud", "kubernetes": "Kubernetes"}
+_NAMES: Final = {"aws": "AWS", "gcp": "Google Cloud", "azure": "Azure", "kubernetes": "Kubernetes"}
 
 
 def readme(needs: Needs, root: Root) -> str:

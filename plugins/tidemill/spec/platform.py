@@ -23,6 +23,7 @@ Computed = Literal["validate", "evaluate", "monitor", "score"]
 
 Existing = Literal[
     "bucket", "role", "queue", "spot_queue", "image", "logs", "network", "namespace", "service_account", "volume",
+    "resource_group", "workspace", "compute", "spot_compute", "identity",
 ]  # fmt: skip
 
 
@@ -187,7 +188,8 @@ class Platform(Whereabouts, Provided):
     existing: list[Existing] = Field(
         default_factory=list,
         description="What is there already: `tidemill infra` uses it and does not create it. Keys of this section, "
-        "and `image` (its repository), `logs` (the service's log group), `network` (the way to the bucket).",
+        "and `image` (its repository), `logs` (the service's log group; `gcp`: the log bucket; `azure`: Application "
+        "Insights), `network` (the way to the bucket).",
         examples=[["bucket", "role"]],
     )
 

@@ -1,0 +1,1 @@
+"""Azure: stores, workspaces of Azure ML, clusters, identities, roles of least privilege, alerts."""
