@@ -105,7 +105,8 @@ def test_mistakes_in_a_spec_are_told_as_validate_tells_them(tidemill: CommandLin
         (["--output", "dags/flights.yaml/x"], "choose another --output"),
         (["--output", "out", "--prefix", "Tide_mill"], "2 to 32 characters"),
         (["--output", "out", "--prefix", "a" * 40], "2 to 32 characters"),
-        (["--output", "out", "--environment", "prod"], 'no file knows the environment "prod"'),
+        (["--output", "out", "--environment", "9 lives"], "begin with a letter"),
+        (["--output", "out", "--place", "1"], "--place 1: no spec here has so many places"),
     ],
 )
 def test_what_cannot_be_done_is_told(options: list[str], told: str, tidemill: CommandLine, tmp_path: Path) -> None:
@@ -150,3 +151,32 @@ def test_a_hundred_specs_have_one_module_for_each_need(tidemill: CommandLine, tm
     assert modules == ["airflow", "bucket", "key", "logs", "machines", "queue", "repository", "role"]
     main = (dags.parent / "out" / "main.tf").read_text()
     assert main.count('module "') == 10
+
+
+def test_an_environment_is_told_by_names_and_tags(tidemill: CommandLine, tmp_path: Path) -> None:
+    """Where specs have no overlays, environments differ by the values that are set for each root."""
+    dags = project(tmp_path, flights=changed(SAGEMAKER, owner="Ops Research", platform__tags={"cost-centre": "4711"}))
+    for name in ("dev", "prod"):
+        said = tidemill("infra", "dags", "--environment", name, "--output", f"infra/{name}", cwd=dags.parent)
+        assert said.code == 0, said.err
+    dev, prod = (tree(dags.parent / "infra" / name) for name in ("dev", "prod"))
+    assert {path for path in dev if dev[path] != prod[path]} == {"variables.tf", "README.md", ".tidemill-infra.json"}
+    told = prod["variables.tf"].decode()
+    for line in (
+        'default     = "tidemill-prod"',
+        'tidemill-environment = "prod"',
+        'tidemill-owner       = "ops-research"',
+        'tidemill-pipeline    = "flights"',
+        'cost-centre          = "4711"',
+    ):
+        assert line in told
+
+
+def test_where_specs_have_overlays_no_other_environment_is_known(tidemill: CommandLine, tmp_path: Path) -> None:
+    overlay = {"environments": {"prod": {"platform": {"bucket": "s3://acme-ml-prod"}}}}
+    dags = project(tmp_path, flights={**SAGEMAKER, **overlay})
+    said = tidemill("infra", "dags", "--environment", "prod", "--output", "out", cwd=dags.parent)
+    assert said.code == 0, said.err
+    said = tidemill("infra", "dags", "--environment", "prd", "--output", "out")
+    assert said.code == 1
+    assert 'no file knows the environment "prd"; known: prod' in said.err

@@ -11,14 +11,13 @@ from tidemill.cli.locate import UsageProblem, place_of
 from tidemill.cli.validate import check_environment, known_environments, unique_errors, verdicts
 from tidemill.delivery.model import BUCKETS, DEPLOYS, SYSTEMS, Delivery
 from tidemill.infra.written import Changes
+from tidemill.settings import ENVIRONMENT
 from tidemill.settings import chosen as chosen_environment
 from tidemill.spec.errors import SpecErrors
 from tidemill.verdict import Verdict
 
 _PATH: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
 """What stands in scripts as it is: neither a shell nor a CI system reads anything else into it."""
-_ENVIRONMENT: Final = re.compile(r"[A-Za-z]([A-Za-z0-9_-]{0,21}[A-Za-z0-9])?")
-"""What the names of jobs, of connections and of what Terraform makes may hold."""
 _USUAL: Final = ("dev", "prod")
 """The environments of specs that have no overlays."""
 _STAGES: Final = ("dev", "test", "qa", "uat", "stag", "pre", "", "prod")
@@ -101,7 +100,7 @@ class Specs:
             check_environment(name, self._base)
         chosen = asked or self.known or _USUAL
         for name in chosen:
-            if not _ENVIRONMENT.fullmatch(name):
+            if not ENVIRONMENT.fullmatch(name):
                 raise UsageProblem(
                     f'the environment "{name}": at most 23 letters, digits, "_" and "-", that begin with a letter and '
                     "end with a letter or digit"

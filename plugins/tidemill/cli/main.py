@@ -192,7 +192,13 @@ def convert(
 def infra(
     paths: Annotated[list[Path], typer.Argument(help="Spec files, or folders of them; of one provider.")],
     output: Annotated[Path, typer.Option("--output", help="The folder that Terraform's root is written into.")],
-    prefix: Annotated[str, typer.Option(help="What names begin with that no spec says.")] = "tidemill",
+    prefix: Annotated[
+        str | None,
+        typer.Option(help="What names begin with that no spec says; tidemill, with the environment, if absent."),
+    ] = None,
+    place: Annotated[
+        int | None, typer.Option(help="Write what trainings need at this one of platform.fallback's places, from 1.")
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing: show what would change, exit with 1.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace files that were changed by hand.")] = False,
     environment: Environment = None,
@@ -205,14 +211,12 @@ def infra(
     nor an account is needed.
     """
     from tidemill.cli import infra as command
-    from tidemill.cli.validate import check_environment, verdicts
 
     if check and force:
         raise UsageProblem("--check and --force exclude each other")
     _choose(environment)
-    if environment is not None:
-        check_environment(environment, verdicts(paths))
-    needs, changes = command.infra(paths, output, prefix, force=force, check=check)
+    command.check_name(environment, paths)
+    needs, changes = command.infra(paths, output, prefix, place=place, force=force, check=check)
     if as_json:
         _print_json(command.as_json(needs, output, changes))
     elif check:
