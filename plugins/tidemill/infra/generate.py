@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Final, Protocol
 
+from tidemill.infra import connections
 from tidemill.infra.elsewhere import calls
 from tidemill.infra.hcl import Attribute, Block, Raw, Value, document
 from tidemill.infra.needs import InfraProblem, Needs
@@ -49,6 +50,7 @@ def files_of(needs: Needs, prefix: str) -> dict[str, str]:
     found["versions.tf"] = f"# {MARK}\n\n{_versions(needs.provider)}"
     found["backend.tf"] = _BACKEND[needs.provider]
     found["README.md"] = readme(needs, root)
+    found |= connections.files(needs)
     return dict(sorted(found.items()))
 
 

@@ -11,6 +11,15 @@ from tidemill.infra.root import Made, Root, comment
 
 _NAMES: Final = {"aws": "AWS", "kubernetes": "Kubernetes"}
 
+_AIRFLOW: Final = (
+    "## Airflow",
+    "",
+    "`airflow/` has the connections that the specs name, without a secret: as entries of `airflow_settings.yaml` and",
+    "as environment variables, beside the reference to the secret store for those that have a password.",
+    "`terraform output -json > outputs.json` and `tidemill validate SPECS --against FOLDER --outputs outputs.json` say",
+    "where specs and this infrastructure disagree.",
+)
+
 
 def readme(needs: Needs, root: Root) -> str:
     """The README."""
@@ -45,7 +54,7 @@ def _lines(needs: Needs, root: Root) -> Iterator[str]:
         variable = root.variables[name]
         default = "to be given" if variable.default is None else f"`{shown(variable.default)}`"
         yield f"| `{name}` | {variable.description} | {default} |"
-    yield from ("", "## Tear down", "", *root.teardown, "", "```sh", "terraform destroy", "```")
+    yield from ("", *_AIRFLOW, "", "## Tear down", "", *root.teardown, "", "```sh", "terraform destroy", "```")
 
 
 def _rows(made: Iterable[Made]) -> Iterator[str]:
