@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -144,13 +145,20 @@ def test_help_has_an_example(tidemill: CommandLine) -> None:
 
 def test_a_hundred_specs_have_one_module_for_each_need(tidemill: CommandLine, tmp_path: Path) -> None:
     dags = project(tmp_path, **{f"flights_{n:03}": SAGEMAKER if n % 2 else BATCH for n in range(100)})
+    begun = time.process_time()
     said = tidemill("infra", "dags", "--output", "out", cwd=dags.parent)
+    # The processor's time, not the clock's: what else the machine does is no matter.
+    assert time.process_time() - begun < 10
     assert said.code == 0, said.err
     assert "aws, 100 pipelines" in said.out
     modules = sorted(path.name for path in (dags.parent / "out" / "modules").iterdir())
     assert modules == ["airflow", "bucket", "key", "logs", "machines", "queue", "repository", "role"]
     main = (dags.parent / "out" / "main.tf").read_text()
     assert main.count('module "') == 10
+    before = tree(dags.parent / "out")
+    assert tidemill("infra", "dags", "--output", "out").out == "out: nothing to change (aws, 100 pipelines)\n"
+    assert (tidemill("infra", "dags", "--output", "out", "--check").out, tree(dags.parent / "out")) == ("", before)
+    assert tidemill("validate", "dags", "--against", "out").code == 0
 
 
 def test_an_environment_is_told_by_names_and_tags(tidemill: CommandLine, tmp_path: Path) -> None:
@@ -180,3 +188,27 @@ def test_where_specs_have_overlays_no_other_environment_is_known(tidemill: Comma
     said = tidemill("infra", "dags", "--environment", "prd", "--output", "out")
     assert said.code == 1
     assert 'no file knows the environment "prd"; known: prod' in said.err
+
+
+def test_validate_says_where_specs_and_infrastructure_disagree(tidemill: CommandLine, tmp_path: Path) -> None:
+    dags = project(tmp_path, flights=SAGEMAKER)
+    tidemill("infra", "dags", "--output", "infra", cwd=dags.parent)
+    said = tidemill("validate", "dags", "--against", "infra")
+    assert (said.code, said.out) == (0, "1 pipeline checked, no mistakes\n")
+    (dags.parent / "infra" / "own.auto.tfvars").write_text('region = "us-east-1"\n')
+    said = tidemill("validate", "dags", "--against", "infra")
+    assert said.code == 1
+    assert "dags/flights.yaml:4 platform.region and infra/own.auto.tfvars:1: region is" in said.out
+    told = tidemill("validate", "dags", "--against", "infra", "--json")
+    assert (told.code, told.json["ok"], told.json["against"]) == (1, False, "infra")
+    assert told.json["disagreements"][0] == {
+        "kind": "different",
+        "what": "region",
+        "spec": "dags/flights.yaml:4 platform.region",
+        "infra": "infra/own.auto.tfvars:1",
+        "message": 'region is "eu-west-1" in the spec, and "us-east-1" in the infrastructure',
+    }
+    said = tidemill("validate", "dags", "--outputs", "outputs.json")
+    assert (said.code, "--outputs goes with --against" in said.err) == (1, True)
+    said = tidemill("validate", "dags", "--against", "dags")
+    assert (said.code, "has no .tidemill-infra.json" in said.err) == (1, True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tidemill.cli.locate import UsageProblem, place_of
 from tidemill.cli.validate import check_environment, known_environments, unique_errors, verdicts
@@ -18,6 +18,10 @@ from tidemill.settings import ENVIRONMENT
 from tidemill.settings import environment as chosen_environment
 from tidemill.spec.errors import SpecErrors
 from tidemill.spec.load import Sources, load_pipelines
+from tidemill.verdict import Verdict
+
+if TYPE_CHECKING:
+    from tidemill.infra.against import Disagreement
 
 
 def needs_at(paths: list[Path], place: int | None = None) -> Needs:
@@ -29,7 +33,11 @@ def needs_at(paths: list[Path], place: int | None = None) -> Needs:
         UsageProblem: there is no such path, or no spec.
         InfraProblem: they are of several providers, or of none, or have no such place.
     """
-    results = list(verdicts(paths))
+    return needs_in(list(verdicts(paths)), place)
+
+
+def needs_in(results: list[tuple[Path, Verdict]], place: int | None = None) -> Needs:
+    """As ``needs_at``, of specs that were judged."""
     errors = unique_errors(results)
     if errors:
         raise SpecErrors(errors)
@@ -67,6 +75,23 @@ def prefix_of(environment: str | None, place: int | None) -> str:
     """What names begin with that no spec says, unless a person says so."""
     told = ("tidemill", (environment or "").lower().replace("_", "-"), f"place-{place}" if place is not None else "")
     return "-".join(filter(None, told))
+
+
+def disagreements_of(results: list[tuple[Path, Verdict]], folder: Path, outputs: Path | None) -> list[Disagreement]:
+    """Where specs that have no mistakes and their infrastructure disagree.
+
+    Raises:
+        InfraProblem: the folder is no root of theirs, or something there cannot be read.
+    """
+    from tidemill.infra.against import disagreements
+
+    return disagreements(needs_in(results), folder, outputs)
+
+
+def disagreements_as_json(folder: Path, found: list[Disagreement]) -> dict[str, Any]:
+    """What ``tidemill validate --against --json`` prints besides the verdicts."""
+    told = {"against": str(folder), "disagreements": [one.to_json() for one in found]}
+    return told | {"ok": False} if found else told
 
 
 def _place(sources: Sources, path: tuple[str | int, ...]) -> tuple[str, int]:

@@ -62,23 +62,36 @@ def _print_json(value: Any) -> None:
 def validate(
     paths: Annotated[list[Path], typer.Argument(help="Spec files, or folders of them.")],
     environment: Environment = None,
+    against: Annotated[
+        Path | None, typer.Option(help="A folder that tidemill infra wrote: say where specs and it disagree, too.")
+    ] = None,
+    outputs: Annotated[
+        Path | None, typer.Option(help="With --against: what `terraform output -json` told, of what stands.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check specs: every mistake with its place. Imports no user code."""
     from tidemill.cli import validate as command
+    from tidemill.cli.infra import disagreements_as_json, disagreements_of
     from tidemill.spec.errors import SpecErrors
 
     _choose(environment)
+    if outputs is not None and against is None:
+        raise UsageProblem("--outputs goes with --against")
     results = list(command.verdicts(paths))
     command.check_environment(environment, results)
     errors = command.unique_errors(results)
+    found = disagreements_of(results, against, outputs) if against is not None and not errors else []
     if as_json:
-        _print_json(command.as_json(results))
+        _print_json(command.as_json(results) | (disagreements_as_json(against, found) if against is not None else {}))
     elif errors:
         print(SpecErrors(errors).render())
     else:
         count = sum(len(verdict.plans) for _, verdict in results)
         print(f"{count} pipeline{'' if count == 1 else 's'} checked, no mistakes")
+        print("".join(f"{one}\n" for one in found), end="")
+    if found:
+        _fail(f"tidemill: the specs and {against} disagree {len(found)} times")
     if errors:
         raise SystemExit(1)
 

@@ -98,12 +98,23 @@ def _outputs(aws: Aws) -> None:
         platform = pipeline.platform
         bucket, path = bucket_of(platform.bucket or "")
         role = aws.role_arns.get(platform.role or "")
-        told[pipeline.name] = {
+        values: dict[str, Value] = {
             "region": Raw("var.region"),
             "bucket": Template(f"s3://${{var.{identifier(f'bucket_{bucket}')}}}{f'/{path}' if path else ''}"),
             "role": Raw(role) if role else Template(aws.role_arn(role_of(platform.role) or aws.role)),
         }
+        if pipeline.service == "batch":
+            queues = {"queue": platform.queue, "spot_queue": platform.spot_queue}
+            values |= {key: _queue(aws, queue) for key, queue in queues.items() if queue}
+        told[pipeline.name] = values
     aws.root.output("platform", told, "What the specs' platform: sections say, by pipeline.")
+
+
+def _queue(aws: Aws, queue: str) -> Value:
+    label = identifier(f"queue_{queue.rpartition('/')[2]}")
+    if label not in aws.root.variables:
+        return queue
+    return Template(f"{queue[: queue.rfind('/') + 1]}${{var.{label}}}")
 
 
 def _tell(aws: Aws) -> None:

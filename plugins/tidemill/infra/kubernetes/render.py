@@ -123,7 +123,7 @@ class _Kubernetes:
             inputs: dict[str, Value] = {
                 "namespace": place,
                 "claim": volume.name,
-                "size": self.root.variable(f"{label}_size", "string", "A volume's size.", "100Gi", volume.asked),
+                "size": self.root.variable(f"{label}_size", "string", "A volume's size.", "100Gi"),
                 "storage_class": self.root.variable("storage_class", "string", told, _NULL),
             }
             self.root.module("volume", label, inputs, made)
