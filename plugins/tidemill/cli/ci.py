@@ -241,9 +241,10 @@ def report(delivery: Delivery, output: Path, changes: Changes) -> Iterator[str]:
     on = "" if delivery.provider == "local" else f" on {delivery.provider}"
     yield f"\ndelivers{on} to {', then '.join(delivery.environments)}; {delivery.last} waits for a person"
     if delivery.infra is None and delivery.provider != "local":
-        yield f"without Terraform: --infra FOLDER names a root for {delivery.provider}"
-    elif delivery.infra is not None and not (output / delivery.infra).is_dir():
-        yield from (f"next:  {command}" for command in delivery.roots)
+        yield f"without Terraform: --infra FOLDER names one that holds a root for each environment"
+    for name, command in zip(delivery.environments, delivery.roots, strict=False):
+        if not (output / f"{delivery.infra}/{name}").is_dir():
+            yield f"next:  {command}"
     if not (output / "wheels").is_dir() and "requirements.txt" in changes.new:
         yield "next:  requirements.txt says how Tidemill gets installed: it is on no public index"
     yield f"next:  the first lines of {FILES[delivery.system]} say what to set before its first run"

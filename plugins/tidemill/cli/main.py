@@ -247,7 +247,11 @@ def ci(
     output: Annotated[Path, typer.Option("--output", help="The repository's folder.")] = Path(),
     deploy: Annotated[str, typer.Option(help="How Airflow gets them: astronomer, image or sync.")] = "image",
     infra: Annotated[
-        Path | None, typer.Option("--infra", help="The folder of Terraform's root in the repository; infra if absent.")
+        Path | None,
+        typer.Option(
+            "--infra",
+            help="The folder of Terraform's roots in the repository, one for each environment; infra if absent.",
+        ),
     ] = None,
     no_infra: Annotated[bool, typer.Option("--no-infra", help="Leave Terraform out.")] = False,
     environment: Annotated[

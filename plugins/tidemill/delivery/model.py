@@ -30,8 +30,8 @@ class Delivery:
     ``specs``: what is validated. ``dags``, ``include``: what is deployed. ``tests``: what pytest runs. ``None``: there
     is no such folder. ``known``: the environments that have overlays; ``environments``: those that are delivered to,
     in order.
-    ``provider``: ``local`` if nothing is used of any cloud. ``infra``: the folder of Terraform's root; ``generated``:
-    whether ``tidemill infra`` writes it.
+    ``provider``: ``local`` if nothing is used of any cloud. ``infra``: the folder that holds a root of Terraform for each
+    environment, called as it is; ``generated``: whether ``tidemill infra`` writes them.
     """
 
     system: System
@@ -58,28 +58,19 @@ class Delivery:
         return tuple(found)
 
     @property
-    def own_roots(self) -> bool:
-        """Whether each environment has a root of its own, as its overlays make another one of the specs; else they
-        share one, and differ by its variables."""
-        return self.generated and bool(self.known)
-
-    @property
     def roots(self) -> tuple[str, ...]:
-        """The commands that write Terraform's roots; none if they are a person's."""
+        """The commands that write Terraform's roots, one for each environment; none if they are a person's."""
         if self.infra is None or not self.generated:
             return ()
-        if not self.own_roots:
-            return (f"tidemill infra {self.specs} --output {self.infra}",)
         return tuple(
-            f"tidemill infra {self.specs} --environment {name} --prefix tidemill-{name.lower().replace('_', '-')} "
-            f"--output {self.infra}/{name}"
+            f"tidemill infra {self.specs} --environment {name} --output {self.infra}/{name}"
             for name in self.environments
         )
 
     @property
     def root(self) -> str:
         """The folder of an environment's root, for a shell that knows ``ENVIRONMENT``."""
-        return f"{self.infra}/$ENVIRONMENT" if self.own_roots else f"{self.infra}"
+        return f"{self.infra}/$ENVIRONMENT"
 
     @property
     def signs(self) -> bool:
