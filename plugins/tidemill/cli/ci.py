@@ -241,7 +241,7 @@ def report(delivery: Delivery, output: Path, changes: Changes) -> Iterator[str]:
     on = "" if delivery.provider == "local" else f" on {delivery.provider}"
     yield f"\ndelivers{on} to {', then '.join(delivery.environments)}; {delivery.last} waits for a person"
     if delivery.infra is None and delivery.provider != "local":
-        yield f"without Terraform: --infra FOLDER names one that holds a root for each environment"
+        yield "without Terraform: --infra FOLDER names one that holds a root for each environment"
     for name, command in zip(delivery.environments, delivery.roots, strict=False):
         if not (output / f"{delivery.infra}/{name}").is_dir():
             yield f"next:  {command}"

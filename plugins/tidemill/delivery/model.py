@@ -30,8 +30,8 @@ class Delivery:
     ``specs``: what is validated. ``dags``, ``include``: what is deployed. ``tests``: what pytest runs. ``None``: there
     is no such folder. ``known``: the environments that have overlays; ``environments``: those that are delivered to,
     in order.
-    ``provider``: ``local`` if nothing is used of any cloud. ``infra``: the folder that holds a root of Terraform for each
-    environment, called as it is; ``generated``: whether ``tidemill infra`` writes them.
+    ``provider``: ``local`` if nothing is used of any cloud. ``infra``: the folder that holds Terraform's root of each
+    environment, called as that is; ``generated``: whether ``tidemill infra`` writes them.
     """
 
     system: System
