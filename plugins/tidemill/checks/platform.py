@@ -56,7 +56,7 @@ _NETWORK: Final[dict[str, tuple[str, ...]]] = {
     "batch": (),
     "vertex": ("name",),
 }
-EXISTING: Final[dict[str, tuple[str, ...]]] = {
+_EXISTING: Final[dict[str, tuple[str, ...]]] = {
     "aws": ("bucket", "role", "queue", "spot_queue", "image", "logs", "network"),
     "kubernetes": ("namespace", "service_account", "volume"),
 }
@@ -112,7 +112,7 @@ def check(spec: Spec, sources: Sources) -> Iterator[SpecError]:
 def _existing(spec: Spec, sources: Sources) -> Iterator[SpecError]:
     """What is said to be there has to be named, and to be something that could be created."""
     platform = spec.platform
-    known = EXISTING.get(platform.provider)
+    known = _EXISTING.get(platform.provider)
     for index, word in enumerate(platform.existing if known is not None else ()):
         at: Path = ("platform", "existing", index)
         if known is not None and word not in known:

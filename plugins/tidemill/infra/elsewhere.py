@@ -6,18 +6,21 @@ A root is for one region, account or cluster.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import Final, get_args
 
-from tidemill.checks.platform import EXISTING
 from tidemill.infra.needs import Asked, InfraProblem, Needs, Pipeline, Task
 from tidemill.platforms.places import at, place_of
 from tidemill.spec.document import Path
-from tidemill.spec.platform import Place, Platform
+from tidemill.spec.platform import Existing, Place, Platform
 
 _OF_A_PLACE: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "aws": dict.fromkeys(("queue", "spot_queue", "image", "logs", "network"), ("region", "role")),
     "gcp": {},
-    "azure": dict.fromkeys(("compute", "spot_compute", "workspace"), ("subscription", "resource_group", "workspace")),
+    "azure": {
+        "resource_group": ("subscription",),
+        **dict.fromkeys(("workspace", "logs"), ("subscription", "resource_group")),
+        **dict.fromkeys(("compute", "spot_compute"), ("subscription", "resource_group", "workspace")),
+    },
     "kubernetes": {
         "namespace": ("connection",),
         "service_account": ("connection", "namespace"),
@@ -68,7 +71,7 @@ def _moved(pipeline: Pipeline, index: int) -> Pipeline:
     spec, place = pipeline.spec, pipeline.platform.fallback[index]
     before, spot = spec.platform, spec.train.resources.spot
     platform = at(before, place)
-    words = EXISTING.get(before.provider, ())
+    words = get_args(Existing)
     moved = frozenset(word for word in words if _differs(before, platform, word))
     there = {word for word in words if getattr(place, word, None) is None} - moved
     platform = platform.model_copy(update={"existing": sorted({*before.existing, *there})})
