@@ -49,8 +49,9 @@ def files_of(needs: Needs, prefix: str) -> dict[str, str]:
     found = root.files()
     found["versions.tf"] = f"# {MARK}\n\n{_versions(needs.provider)}"
     found["backend.tf"] = _BACKEND[needs.provider]
-    found["README.md"] = readme(needs, root)
-    found |= connections.files(needs)
+    connected = connections.files(needs)
+    found["README.md"] = readme(needs, root, connected=bool(connected))
+    found |= connected
     return dict(sorted(found.items()))
 
 

@@ -21,12 +21,12 @@ _AIRFLOW: Final = (
 )
 
 
-def readme(needs: Needs, root: Root) -> str:
-    """The README."""
-    return "\n".join(_lines(needs, root)) + "\n"
+def readme(needs: Needs, root: Root, *, connected: bool) -> str:
+    """The README; ``connected``: there are connections for Airflow beside it."""
+    return "\n".join(_lines(needs, root, connected=connected)) + "\n"
 
 
-def _lines(needs: Needs, root: Root) -> Iterator[str]:
+def _lines(needs: Needs, root: Root, *, connected: bool) -> Iterator[str]:
     names = [pipeline.name for pipeline in needs.pipelines]
     yield from (
         f"# {_NAMES[needs.provider]} for {names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}",
@@ -54,7 +54,9 @@ def _lines(needs: Needs, root: Root) -> Iterator[str]:
         variable = root.variables[name]
         default = "to be given" if variable.default is None else f"`{shown(variable.default)}`"
         yield f"| `{name}` | {variable.description} | {default} |"
-    yield from ("", *_AIRFLOW, "", "## Tear down", "", *root.teardown, "", "```sh", "terraform destroy", "```")
+    if connected:
+        yield from ("", *_AIRFLOW)
+    yield from ("", "## Tear down", "", *root.teardown, "", "```sh", "terraform destroy", "```")
 
 
 def _rows(made: Iterable[Made]) -> Iterator[str]:

@@ -92,7 +92,7 @@ def _roles(aws: Aws, using: dict[str, Using]) -> None:
         used = [using[pipeline.name] for pipeline in found.users]
         if found.existing:
             aws.root.used.append(made)
-            _elsewhere(aws, label, used, found)
+            _elsewhere(aws, label, role.name, used, found)
             continue
         policies = _policies(aws, label, _JOBS, dict.fromkeys(_JOBS, used), found.asked)
         services: list[Value] = [_TRUSTED[service] for service in sorted({one.service for one in used})]
@@ -106,12 +106,12 @@ def _roles(aws: Aws, using: dict[str, Using]) -> None:
         aws.role_arns[found.name] = f"{aws.root.module('role', label, inputs, made)}.arn"
 
 
-def _elsewhere(aws: Aws, label: str, used: list[Using], found: Named) -> None:
+def _elsewhere(aws: Aws, label: str, name: str, used: list[Using], found: Named) -> None:
     """At another place, what jobs may do there is added to the role that the platform's own root created."""
     if any(p.home is None or "role" in p.home.existing for p in found.users):
         return
     policies = _policies(aws, label, _JOBS, dict.fromkeys(_JOBS, used), found.asked)
-    made = Made("policies of jobs here, for the role", label.removeprefix("role_"), found.asked)
+    made = Made("policies of jobs here, for the role", name, found.asked)
     inputs: dict[str, Value] = {"prefix": Raw("var.prefix"), "role": Raw(f"var.{label}"), "policies": policies}
     aws.root.module("grants", f"grants_{label}", inputs, made)
 
