@@ -106,6 +106,11 @@ def test_the_secret_store_is_one_that_airflow_knows(provider: str, tmp_path: Pat
     given = json.loads(told["AIRFLOW__SECRETS__BACKEND_KWARGS"])
     # `region_name` is the session's: AWS' backend hands on what it does not know.
     assert set(given) - {"region_name"} <= set(inspect.signature(backend.__init__).parameters)
+    if provider == "azure":
+        assert (
+            backend.build_path("airflow-connections", "tidemill_ledger")
+            in files(needs(tmp_path, flights=SPECS["azure"]))[VARIABLES]
+        )
     if provider == "aws":
         made = backend(**given)
         assert made.build_path("airflow/connections", "tidemill_ledger", "/") == "airflow/connections/tidemill_ledger"

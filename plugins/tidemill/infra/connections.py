@@ -122,11 +122,14 @@ def _variables(needs: Needs, found: list[Connection]) -> Iterator[str]:
     yield from _STORES[needs.provider](needs.pipelines[0])
 
 
-def _backend(store: str, backend: str, kwargs: Mapping[str, str | None], names: str) -> Iterator[str]:
-    """The variables that have Airflow look up connections in a secret store."""
-    called = " and ".join(names.format(one) for one in SECRETS)
+def _backend(
+    store: str, backend: str, kwargs: Mapping[str, str | None], names: str, *, dashes: bool = False
+) -> Iterator[str]:
+    """The variables that have Airflow look up connections in a secret store, whose names have no ``_`` if ``dashes``."""
+    called = " and ".join(names.format(one.replace("_", "-") if dashes else one) for one in SECRETS)
     yield f"# Connections with a password are kept in {store}, where Airflow looks them up by name:"
-    yield f"# {called}. Whoever Airflow runs as has to be allowed to read these."
+    yield f"# {called}."
+    yield "# Whoever Airflow runs as has to be allowed to read these."
     yield f"AIRFLOW__SECRETS__BACKEND={backend}"
     yield f"AIRFLOW__SECRETS__BACKEND_KWARGS={json.dumps(kwargs)}"
 
@@ -172,6 +175,7 @@ def _azure(pipeline: Pipeline) -> Iterator[str]:
             "vault_url": "https://YOUR-VAULT.vault.azure.net",
         },
         "airflow-connections-{}",
+        dashes=True,
     )
 
 
