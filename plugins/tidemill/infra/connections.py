@@ -125,7 +125,7 @@ def _variables(needs: Needs, found: list[Connection]) -> Iterator[str]:
 def _backend(
     store: str, backend: str, kwargs: Mapping[str, str | None], names: str, *, dashes: bool = False
 ) -> Iterator[str]:
-    """The variables that have Airflow look up connections in a secret store, whose names have no ``_`` if ``dashes``."""
+    """The variables that have Airflow look up connections in a secret store; ``dashes``: its names have no ``_``."""
     called = " and ".join(names.format(one.replace("_", "-") if dashes else one) for one in SECRETS)
     yield f"# Connections with a password are kept in {store}, where Airflow looks them up by name:"
     yield f"# {called}."

@@ -15,7 +15,7 @@ from tidemill.spec.platform import Existing, Place, Platform
 
 _OF_A_PLACE: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "aws": dict.fromkeys(("queue", "spot_queue", "image", "logs", "network"), ("region", "role")),
-    "gcp": {},
+    "gcp": {"logs": ("project", "region")},
     "azure": {
         "resource_group": ("subscription",),
         **dict.fromkeys(("workspace", "logs"), ("subscription", "resource_group")),
