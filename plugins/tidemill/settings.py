@@ -11,10 +11,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Final
 
 from tidemill.errors import TidemillError
 
 SECTION = "tidemill"
+ENVIRONMENT: Final = re.compile(r"[A-Za-z]([A-Za-z0-9_-]{0,21}[A-Za-z0-9])?")
+"""An environment's name, where the names of jobs, of connections and of what Terraform makes hold it."""
 _State = tuple[int, int, int]
 
 

@@ -61,12 +61,14 @@ def test_a_new_pipeline_gets_delivered(tmp_path: Path, provider: str, system: st
 def test_the_checks_of_the_pipeline_run_in_a_new_repository(tmp_path: Path, tidemill: CommandLine) -> None:
     tidemill("new", "churn", "--provider", "aws", cwd=tmp_path)
     tidemill("ci", "github")
-    tidemill("infra", "dags", "--output", "infra")
+    for name in ("dev", "prod"):
+        tidemill("infra", "dags", "--environment", name, "--output", f"infra/{name}")
     jobs = yaml.safe_load((tmp_path / FILES["github"]).read_text())["jobs"]
     commands = [step["run"] for step in jobs["check"]["steps"] if "run" in step][1:]  # the first one installs
-    validates, compares, tests = commands
+    validates, compares, last, tests = commands
     assert validates == "tidemill validate dags"
-    assert compares == "tidemill infra dags --output infra --check"
+    assert compares == "tidemill infra dags --environment dev --output infra/dev --check"
+    assert last == compares.replace("dev", "prod")
 
     def run(command: str) -> subprocess.CompletedProcess[str]:
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -75,7 +77,7 @@ def test_the_checks_of_the_pipeline_run_in_a_new_repository(tmp_path: Path, tide
             cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
-    for command in (validates, compares):
+    for command in (validates, compares, last):
         done = run(command)
         assert done.returncode == 0, done.stdout + done.stderr
     # The tests are those of `tidemill new`, which run elsewhere: that they are found is enough here.
@@ -172,7 +174,7 @@ def test_environments_that_differ_get_a_root_each(tmp_path: Path, tidemill: Comm
     overlays(tmp_path, dev="{platform: {bucket: 's3://acme-dev'}}", prod="{schedule: daily}")
     said = tidemill("ci", "github")
     for name in ("dev", "prod"):
-        command = f"tidemill infra dags --environment {name} --prefix tidemill-{name} --output infra/{name}"
+        command = f"tidemill infra dags --environment {name} --output infra/{name}"
         assert f"next:  {command}\n" in said.out
         assert tidemill(*command.split()[1:]).code == 0
         assert f"      - run: {command} --check\n" in (tmp_path / FILES["github"]).read_text()

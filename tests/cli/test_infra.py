@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,8 @@ def test_mistakes_in_a_spec_are_told_as_validate_tells_them(tidemill: CommandLin
         (["--output", "dags/flights.yaml/x"], "choose another --output"),
         (["--output", "out", "--prefix", "Tide_mill"], "2 to 32 characters"),
         (["--output", "out", "--prefix", "a" * 40], "2 to 32 characters"),
-        (["--output", "out", "--environment", "prod"], 'no file knows the environment "prod"'),
+        (["--output", "out", "--environment", "9 lives"], "begin with a letter"),
+        (["--output", "out", "--place", "1"], "--place 1: no spec here has so many places"),
     ],
 )
 def test_what_cannot_be_done_is_told(options: list[str], told: str, tidemill: CommandLine, tmp_path: Path) -> None:
@@ -135,10 +137,70 @@ def test_help_has_an_example(tidemill: CommandLine) -> None:
 
 def test_a_hundred_specs_have_one_module_for_each_need(tidemill: CommandLine, tmp_path: Path) -> None:
     dags = project(tmp_path, **{f"flights_{n:03}": SAGEMAKER if n % 2 else BATCH for n in range(100)})
+    begun = time.process_time()
     said = tidemill("infra", "dags", "--output", "out", cwd=dags.parent)
+    # The processor's time, not the clock's: what else the machine does is no matter.
+    assert time.process_time() - begun < 10
     assert said.code == 0, said.err
     assert "aws, 100 pipelines" in said.out
     modules = sorted(path.name for path in (dags.parent / "out" / "modules").iterdir())
     assert modules == ["airflow", "bucket", "key", "logs", "machines", "queue", "repository", "role"]
     main = (dags.parent / "out" / "main.tf").read_text()
     assert main.count('module "') == 10
+    before = tree(dags.parent / "out")
+    assert tidemill("infra", "dags", "--output", "out").out == "out: nothing to change (aws, 100 pipelines)\n"
+    assert (tidemill("infra", "dags", "--output", "out", "--check").out, tree(dags.parent / "out")) == ("", before)
+    assert tidemill("validate", "dags", "--against", "out").code == 0
+
+
+def test_an_environment_is_told_by_names_and_tags(tidemill: CommandLine, tmp_path: Path) -> None:
+    """Where specs have no overlays, environments differ by the values that are set for each root."""
+    dags = project(tmp_path, flights=changed(SAGEMAKER, owner="Ops Research", platform__tags={"cost-centre": "4711"}))
+    for name in ("dev", "prod"):
+        said = tidemill("infra", "dags", "--environment", name, "--output", f"infra/{name}", cwd=dags.parent)
+        assert said.code == 0, said.err
+    dev, prod = (tree(dags.parent / "infra" / name) for name in ("dev", "prod"))
+    assert {path for path in dev if dev[path] != prod[path]} == {"variables.tf", "README.md", ".tidemill-infra.json"}
+    told = prod["variables.tf"].decode()
+    for line in (
+        'default     = "tidemill-prod"',
+        'tidemill-environment = "prod"',
+        'tidemill-owner       = "ops-research"',
+        'tidemill-pipeline    = "flights"',
+        'cost-centre          = "4711"',
+    ):
+        assert line in told
+
+
+def test_where_specs_have_overlays_no_other_environment_is_known(tidemill: CommandLine, tmp_path: Path) -> None:
+    overlay = {"environments": {"prod": {"platform": {"bucket": "s3://acme-ml-prod"}}}}
+    dags = project(tmp_path, flights={**SAGEMAKER, **overlay})
+    said = tidemill("infra", "dags", "--environment", "prod", "--output", "out", cwd=dags.parent)
+    assert said.code == 0, said.err
+    said = tidemill("infra", "dags", "--environment", "prd", "--output", "out")
+    assert said.code == 1
+    assert 'no file knows the environment "prd"; known: prod' in said.err
+
+
+def test_validate_says_where_specs_and_infrastructure_disagree(tidemill: CommandLine, tmp_path: Path) -> None:
+    dags = project(tmp_path, flights=SAGEMAKER)
+    tidemill("infra", "dags", "--output", "infra", cwd=dags.parent)
+    said = tidemill("validate", "dags", "--against", "infra")
+    assert (said.code, said.out) == (0, "1 pipeline checked, no mistakes\n")
+    (dags.parent / "infra" / "own.auto.tfvars").write_text('region = "us-east-1"\n')
+    said = tidemill("validate", "dags", "--against", "infra")
+    assert said.code == 1
+    assert "dags/flights.yaml:4 platform.region and infra/own.auto.tfvars:1: region is" in said.out
+    told = tidemill("validate", "dags", "--against", "infra", "--json")
+    assert (told.code, told.json["ok"], told.json["against"]) == (1, False, "infra")
+    assert told.json["disagreements"][0] == {
+        "kind": "different",
+        "what": "region",
+        "spec": "dags/flights.yaml:4 platform.region",
+        "infra": "infra/own.auto.tfvars:1",
+        "message": 'region is "eu-west-1" in the spec, and "us-east-1" in the infrastructure',
+    }
+    said = tidemill("validate", "dags", "--outputs", "outputs.json")
+    assert (said.code, "--outputs goes with --against" in said.err) == (1, True)
+    said = tidemill("validate", "dags", "--against", "dags")
+    assert (said.code, "has no .tidemill-infra.json" in said.err) == (1, True)

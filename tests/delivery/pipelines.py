@@ -60,7 +60,7 @@ def name_of(delivery: Delivery) -> str:
         delivery.system,
         delivery.provider,
         delivery.deploy,
-        "roots" if delivery.own_roots else delivery.infra or "plain",
+        "overlays" if delivery.known else delivery.infra or "plain",
     )
     return "-".join(parts)
 

@@ -110,7 +110,7 @@ def test_gitlab_delivers_what_was_merged_and_waits_before_the_last() -> None:
         assert found[f"plan {name}"]["environment"] == {"name": f"{name}-plan", "action": "access"}
     assert found["plan staging"]["artifacts"]["reports"] == {"terraform": "infra/staging/plan.json"}
     shared = document(replace(PLAIN, system="gitlab"))
-    assert shared["plan prod"]["artifacts"]["reports"] == {"terraform": "infra/plan.json"}
+    assert shared["plan prod"]["artifacts"]["reports"] == {"terraform": "infra/prod/plan.json"}
     assert [rule["if"] for rule in found[".plan"]["rules"]] == [
         '$CI_PIPELINE_SOURCE == "merge_request_event"',
         '$CI_PIPELINE_SOURCE == "schedule"',

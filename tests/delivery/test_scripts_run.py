@@ -43,12 +43,13 @@ def run(script: str, folder: Path, shell: str = "bash", **environment: str) -> s
     )
 
 
-def root(folder: Path) -> Path:
-    (folder / "infra" / "environments").mkdir(parents=True)
-    (folder / "infra" / "main.tf").write_text(ROOT)
-    (folder / "infra" / "environments" / "dev.tfbackend").write_text('path = "dev.tfstate"\n')
-    (folder / "infra" / "environments" / "dev.tfvars").write_text("size = 1\n")
-    return folder / "infra"
+def root(folder: Path, name: str = "dev") -> Path:
+    """The root of an environment, with a value in a variables file of its own."""
+    found = folder / "infra" / name
+    found.mkdir(parents=True)
+    (found / "main.tf").write_text(ROOT)
+    (found / "own.auto.tfvars").write_text(f"size = {len(name)}\n")
+    return found
 
 
 @pytest.mark.terraform
@@ -62,7 +63,9 @@ def test_plan_apply_and_drift_with_the_real_terraform(tmp_path: Path) -> None:
         return run(script, tmp_path, ENVIRONMENT=environment, GITHUB_OUTPUT=str(output))
 
     def drift(code: str) -> int:
-        return run(script_of(PLAIN, "is not what infra says"), tmp_path, ENVIRONMENT="dev", code=code).returncode
+        return run(
+            script_of(PLAIN, "is not what infra/$ENVIRONMENT says"), tmp_path, ENVIRONMENT="dev", code=code
+        ).returncode
 
     said = plan()
     assert said.returncode == 0, said.stderr
@@ -70,27 +73,24 @@ def test_plan_apply_and_drift_with_the_real_terraform(tmp_path: Path) -> None:
     assert "terraform_data.one will be created" in (infra / "plan.txt").read_text()
     said = run(script_of(PLAIN, "terraform apply"), tmp_path, ENVIRONMENT="dev")
     assert said.returncode == 0, said.stderr
-    assert (infra / "dev.tfstate").is_file()
+    assert (infra / "terraform.tfstate").is_file()
     assert (plan().returncode, output.read_text()) == (0, "code=0\n")
-    (infra / "environments" / "dev.tfvars").write_text("size = 2\n")
+    (infra / "own.auto.tfvars").write_text("size = 2\n")
     assert (plan().returncode, output.read_text()) == (0, "code=2\n")
     assert (drift("0"), drift("2")) == (0, 1)
     assert plan("prod").returncode != 0  # it has no files, and does not silently get those of dev
     (infra / "main.tf").write_text(ROOT.replace("  backend", "  # backend"))
     said = plan()
     assert said.returncode == 1
-    assert "infra has no backend" in said.stderr
+    assert "infra/dev has no backend" in said.stderr
     assert output.read_text() == ""
 
 
 @pytest.mark.terraform
 def test_environments_with_roots_of_their_own_keep_apart(tmp_path: Path) -> None:
     for name in ("dev", "prod"):
-        folder = tmp_path / "infra" / name
-        folder.mkdir(parents=True)
-        (folder / "main.tf").write_text(ROOT)
-        (folder / "own.auto.tfvars").write_text(f"size = {len(name)}\n")
-    script = script_of(replace(PLAIN, known=("dev", "prod")), "terraform apply")
+        root(tmp_path, name)
+    script = script_of(PLAIN, "terraform apply")
     said = run(script, tmp_path, ENVIRONMENT="prod")
     assert said.returncode == 0, said.stderr
     state = json.loads((tmp_path / "infra" / "prod" / "terraform.tfstate").read_text())
@@ -116,7 +116,7 @@ def test_gitlab_reports_how_many_resources_would_change(tmp_path: Path) -> None:
 
 def signed(delivery: Delivery, folder: Path, ending: str, **environment: str) -> str:
     """What a script prints at its end, after it has signed in."""
-    script = script_of(delivery, "terraform apply").partition('cd "infra"\n')[0]
+    script = script_of(delivery, "terraform apply").partition('cd "infra/$ENVIRONMENT"\n')[0]
     said = run(f"{script}{ending}", folder, "sh", ID_TOKEN="a.b.c", **environment)
     assert said.returncode == 0, said.stderr
     return said.stdout
@@ -207,13 +207,13 @@ def azure() -> Iterator[Threads]:
 def test_a_plan_is_one_comment_for_each_environment_of_a_pull_request_in_azure_devops(
     tmp_path: Path, azure: Threads
 ) -> None:
-    (tmp_path / "infra").mkdir()
-    plan = tmp_path / "infra" / "plan.txt"
     script = script_of(replace(PLAIN, system="azure-devops"), "tidemill-plan")
     azure.threads = [{"id": 1, "comments": [{"content": "Nice!"}]}, {"id": 2, "comments": [{}]}]
 
     def tell(environment: str, text: str) -> int:
-        plan.write_text(text)
+        folder = tmp_path / "infra" / environment
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "plan.txt").write_text(text)
         given = {
             "ENVIRONMENT": environment, "SYSTEM_COLLECTIONURI": azure.url, "SYSTEM_TEAMPROJECTID": "p",
             "BUILD_REPOSITORY_ID": "r", "SYSTEM_PULLREQUEST_PULLREQUESTID": "7", "SYSTEM_ACCESSTOKEN": "system-token",

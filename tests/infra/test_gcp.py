@@ -280,11 +280,11 @@ def test_what_google_cloud_does_not_have_is_a_mistake_of_the_spec(
         needs(tmp_path, flights=changed(VERTEX, **change))
 
 
-def test_other_places_are_said_to_be_left_out(tmp_path: Path) -> None:
+def test_other_places_have_a_call_of_their_own(tmp_path: Path) -> None:
     image = "us-central1-docker.pkg.dev/acme-ml/training/flights:1"
     elsewhere = [{"region": "us-central1", "bucket": "gs://acme-ml-us", "image": image}]
     spec = changed(VERTEX, train__resources__spot=None, platform__fallback=elsewhere)
-    assert any("platform.fallback: for the other places" in note for note in root(tmp_path, flights=spec).notes)
+    assert "--place 1 --output" in files_of(needs(tmp_path, flights=spec), "tidemill")["README.md"]
 
 
 @pytest.mark.parametrize("bucket", ["acme-ml", "acme-rows"])
@@ -307,5 +307,5 @@ def test_a_source_in_a_bucket_may_be_read_and_no_other(bucket: str, tmp_path: Pa
 def test_labels_are_what_google_takes(tmp_path: Path) -> None:
     made = root(tmp_path, flights=changed({**VERTEX, "owner": "Ops Research"}, platform__tags={"team": "ml"}))
     assert made.variables["labels"].default == {
-        "owner": "ops-research", "team": "ml", "tidemill-pipeline": "flights",
+        "tidemill-owner": "ops-research", "team": "ml", "tidemill-pipeline": "flights",
     }  # fmt: skip

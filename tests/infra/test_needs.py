@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 
 from tests.infra.roots import BATCH, KUBERNETES, SAGEMAKER, WATCHED, changed, needs, root
+from tidemill.infra.elsewhere import at_place
 from tidemill.infra.generate import files_of, root_of
 from tidemill.infra.needs import InfraProblem
 from tidemill.infra.root import Root
@@ -225,13 +226,46 @@ def test_kubernetes_has_what_its_pods_need(tmp_path: Path) -> None:
     assert (told["reaches_store"], told["reaches_peers"]) == (True, True)
 
 
-def test_other_places_are_said_to_be_left_out(tmp_path: Path) -> None:
+def test_other_places_have_roots_of_their_own(tmp_path: Path) -> None:
     image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/flights:1"
     elsewhere = [{"region": "us-east-1", "bucket": "s3://acme-ml-us", "image": image}]
     spec = changed(SAGEMAKER, train__resources__spot=None, platform__fallback=elsewhere)
-    (note,) = (note for note in root(tmp_path, flights=spec).notes if "other places" in note)
-    assert re.match(r"dags/flights\.yaml:\d+ platform\.fallback: ", note)
-    assert not [note for note in root(tmp_path / "2", flights=SAGEMAKER).notes if "other places" in note]
+    asked = needs(tmp_path, flights={**spec, **WATCHED})
+    (note,) = (note for note in root_of(asked, "tidemill").notes if "--place" in note)
+    assert re.match(r"dags/flights\.yaml:\d+: what trainings need at us-east-1 is a root of its own", note)
+    assert "`tidemill infra dags/flights.yaml --place 1 --output FOLDER`" in note
+    made = root_of(at_place(asked, 1), "tidemill-place-1")
+    # The role is the platform's own root's; what jobs may do here is added to it.
+    assert calls(made) == [
+        "airflow_aws_default", "bucket_acme_ml_us", "grants_role_ml_training", "key", "logs_sagemaker",
+        "repository_flights",
+    ]  # fmt: skip
+    assert [one.what for one in made.used] == ["role of jobs"]
+    assert made.variables["region"].default == "us-east-1"
+    (bucket,) = made.variables["bucket_acme_ml_us"].asked
+    lines = (tmp_path / "project" / "dags" / "flights.yaml").read_text().splitlines()
+    assert "s3://acme-ml-us" in lines[bucket.line - 1]
+    assert any("acme_ml_us" in one for one in str(made.policies["role_ml_training_files"]).split())
+
+
+def test_what_a_place_shares_is_not_created_twice(tmp_path: Path) -> None:
+    spec = changed(BATCH, platform__fallback=[{"queue": "second", "spot_queue": "second-spot", "after": "1 h"}])
+    made = root_of(at_place(needs(tmp_path, flights=spec), 1), "tidemill-place-1")
+    assert [label for label in calls(made) if not label.startswith(("queue", "machines"))] == [
+        "airflow_aws_default", "grants_role_ml_training",
+    ]  # fmt: skip
+    assert sorted({one.what for one in made.used}) == ["bucket", "image repository", "log group", "role of jobs"]
+    other = changed(KUBERNETES, platform__fallback=[{"connection": "second_cluster", "after": "1 h"}])
+    made = root_of(at_place(needs(tmp_path / "k", flights=other), 1), "tidemill-place-1")
+    assert {"namespace_ml", "account_ml_training"} <= set(calls(made))
+
+
+@pytest.mark.parametrize(("places", "told"), [([], "none has any"), ([{"queue": "second", "after": "1 h"}], "is 1")])
+def test_a_place_that_no_spec_has_is_told(places: list[Any], told: str, tmp_path: Path) -> None:
+    asked = needs(tmp_path, flights=changed(BATCH, platform__fallback=places, train__resources__spot=None))
+    for number in (0, 2, -1):
+        with pytest.raises(InfraProblem, match=rf"--place {number}: .*{told}"):
+            at_place(asked, number)
 
 
 def test_a_namespace_that_is_there_gets_no_quota(tmp_path: Path) -> None:

@@ -9,9 +9,22 @@ from typing import Any, Final
 
 import pytest
 
-from tests.infra.roots import AZURE, BATCH, IDENTITY, KUBERNETES, ROOT, SAGEMAKER, VERTEX, WATCHED, changed, written
+from tests.infra.roots import (
+    AZURE,
+    BATCH,
+    IDENTITY,
+    KUBERNETES,
+    ROOT,
+    SAGEMAKER,
+    VERTEX,
+    WATCHED,
+    changed,
+    needs,
+    written,
+)
 from tests.infra.terraform import mistakes, terraform, unformatted
 from tidemill.cli.infra import needs_at
+from tidemill.infra.elsewhere import at_place
 from tidemill.infra.generate import files_of
 from tidemill.infra.hcl import Attribute, Block, document
 from tidemill.infra.written import write
@@ -119,10 +132,26 @@ def test_a_root_is_formatted_and_valid(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("provider", ["aws", "gcp", "azure", "kubernetes"])
 def test_the_examples_are_formatted_and_valid(provider: str, tmp_path: Path) -> None:
     folder = tmp_path / "root"
-    needs = needs_at([ROOT / "docs" / "examples" / f"{provider}.yaml"])
-    write(folder, files_of(needs, "tidemill"), force=False)
+    needed = needs_at([ROOT / "docs" / "examples" / f"{provider}.yaml"])
+    write(folder, files_of(needed, "tidemill"), force=False)
     assert unformatted(folder) == ""
     assert mistakes(folder, provider) == []
+
+
+def test_a_root_of_another_place_is_formatted_and_valid(tmp_path: Path) -> None:
+    elsewhere = [
+        {
+            "region": "us-east-1",
+            "bucket": "s3://acme-ml-us",
+            "checkpoint": "s3://acme-ml-us/checkpoints",
+            "image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/flights:1",
+        }
+    ]
+    needed = at_place(needs(tmp_path, flights=changed(SAGEMAKER, platform__fallback=elsewhere)), 1)
+    folder = tmp_path / "root"
+    write(folder, files_of(needed, "tidemill-place-1"), force=False)
+    assert unformatted(folder) == ""
+    assert mistakes(folder, "aws") == []
 
 
 PLANTED: Final[dict[str, tuple[str, str, str, str]]] = {

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from tidemill.checks.common import known_keys
-from tidemill.platforms import capabilities
+from tidemill.platforms import capabilities, tags
 from tidemill.platforms.cloud import SERVICES
 from tidemill.spec.document import Path
 from tidemill.spec.errors import SpecError, suggest
@@ -77,8 +77,8 @@ EXAMPLES: Final = {
     "abfss": "abfss://models@acme.dfs.core.windows.net",
 }
 _TRACKS: Final = {"sagemaker": "aws", "vertex": "gcp", "azureml": "azure"}
-_OWN_TAGS: Final = 7
-"""The tags that every job has anyway: docs/platforms.md lists them."""
+_OWN_TAGS: Final = len(tags.SHARED) + len(tags.OF_JOBS)
+"""How many tags every job has anyway."""
 _BUCKET: Final = re.compile(r"(?P<scheme>[a-z0-9]+)://(?P<rest>[^\s?#]+)")
 _ABFSS: Final = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,62}@[a-z0-9]{3,24}\.(?:dfs|blob)\.[a-z0-9.-]+(?:/.*)?")
 _NAMES: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](?:/.*)?")

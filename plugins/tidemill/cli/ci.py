@@ -11,14 +11,13 @@ from tidemill.cli.locate import UsageProblem, place_of
 from tidemill.cli.validate import check_environment, known_environments, unique_errors, verdicts
 from tidemill.delivery.model import BUCKETS, DEPLOYS, SYSTEMS, Delivery
 from tidemill.infra.written import Changes
+from tidemill.settings import ENVIRONMENT
 from tidemill.settings import chosen as chosen_environment
 from tidemill.spec.errors import SpecErrors
 from tidemill.verdict import Verdict
 
 _PATH: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
 """What stands in scripts as it is: neither a shell nor a CI system reads anything else into it."""
-_ENVIRONMENT: Final = re.compile(r"[A-Za-z]([A-Za-z0-9_-]{0,21}[A-Za-z0-9])?")
-"""What the names of jobs, of connections and of what Terraform makes may hold."""
 _USUAL: Final = ("dev", "prod")
 """The environments of specs that have no overlays."""
 _STAGES: Final = ("dev", "test", "qa", "uat", "stag", "pre", "", "prod")
@@ -100,7 +99,7 @@ class Specs:
             check_environment(name, self._base)
         chosen = asked or self.known or _USUAL
         for name in chosen:
-            if not _ENVIRONMENT.fullmatch(name):
+            if not ENVIRONMENT.fullmatch(name):
                 raise UsageProblem(
                     f'the environment "{name}": at most 23 letters, digits, "_" and "-", that begin with a letter and '
                     "end with a letter or digit"
@@ -236,9 +235,10 @@ def report(delivery: Delivery, output: Path, changes: Changes) -> Iterator[str]:
     on = "" if delivery.provider == "local" else f" on {delivery.provider}"
     yield f"\ndelivers{on} to {', then '.join(delivery.environments)}; {delivery.last} waits for a person"
     if delivery.infra is None and delivery.provider != "local":
-        yield f"without Terraform: --infra FOLDER names a root for {delivery.provider}"
-    elif delivery.infra is not None and not (output / delivery.infra).is_dir():
-        yield from (f"next:  {command}" for command in delivery.roots)
+        yield "without Terraform: --infra FOLDER names one that holds a root for each environment"
+    for name, command in zip(delivery.environments, delivery.roots, strict=False):
+        if not (output / f"{delivery.infra}/{name}").is_dir():
+            yield f"next:  {command}"
     if not (output / "wheels").is_dir() and "requirements.txt" in changes.new:
         yield "next:  requirements.txt says how Tidemill gets installed: it is on no public index"
     yield f"next:  the first lines of {FILES[delivery.system]} say what to set before its first run"

@@ -62,23 +62,36 @@ def _print_json(value: Any) -> None:
 def validate(
     paths: Annotated[list[Path], typer.Argument(help="Spec files, or folders of them.")],
     environment: Environment = None,
+    against: Annotated[
+        Path | None, typer.Option(help="A folder that tidemill infra wrote: say where specs and it disagree, too.")
+    ] = None,
+    outputs: Annotated[
+        Path | None, typer.Option(help="With --against: what `terraform output -json` told, of what stands.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check specs: every mistake with its place. Imports no user code."""
     from tidemill.cli import validate as command
+    from tidemill.cli.infra import disagreements_as_json, disagreements_of
     from tidemill.spec.errors import SpecErrors
 
     _choose(environment)
+    if outputs is not None and against is None:
+        raise UsageProblem("--outputs goes with --against")
     results = list(command.verdicts(paths))
     command.check_environment(environment, results)
     errors = command.unique_errors(results)
+    found = disagreements_of(results, against, outputs) if against is not None and not errors else []
     if as_json:
-        _print_json(command.as_json(results))
+        _print_json(command.as_json(results) | (disagreements_as_json(against, found) if against is not None else {}))
     elif errors:
         print(SpecErrors(errors).render())
     else:
         count = sum(len(verdict.plans) for _, verdict in results)
         print(f"{count} pipeline{'' if count == 1 else 's'} checked, no mistakes")
+        print("".join(f"{one}\n" for one in found), end="")
+    if found:
+        _fail(f"tidemill: the specs and {against} disagree {len(found)} times")
     if errors:
         raise SystemExit(1)
 
@@ -192,7 +205,13 @@ def convert(
 def infra(
     paths: Annotated[list[Path], typer.Argument(help="Spec files, or folders of them; of one provider.")],
     output: Annotated[Path, typer.Option("--output", help="The folder that Terraform's root is written into.")],
-    prefix: Annotated[str, typer.Option(help="What names begin with that no spec says.")] = "tidemill",
+    prefix: Annotated[
+        str | None,
+        typer.Option(help="What names begin with that no spec says; tidemill, with the environment, if absent."),
+    ] = None,
+    place: Annotated[
+        int | None, typer.Option(help="Write what trainings need at this one of platform.fallback's places, from 1.")
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing: show what would change, exit with 1.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace files that were changed by hand.")] = False,
     environment: Environment = None,
@@ -205,14 +224,12 @@ def infra(
     nor an account is needed.
     """
     from tidemill.cli import infra as command
-    from tidemill.cli.validate import check_environment, verdicts
 
     if check and force:
         raise UsageProblem("--check and --force exclude each other")
     _choose(environment)
-    if environment is not None:
-        check_environment(environment, verdicts(paths))
-    needs, changes = command.infra(paths, output, prefix, force=force, check=check)
+    command.check_name(environment, paths)
+    needs, changes = command.infra(paths, output, prefix, place=place, force=force, check=check)
     if as_json:
         _print_json(command.as_json(needs, output, changes))
     elif check:
@@ -230,7 +247,11 @@ def ci(
     output: Annotated[Path, typer.Option("--output", help="The repository's folder.")] = Path(),
     deploy: Annotated[str, typer.Option(help="How Airflow gets them: astronomer, image or sync.")] = "image",
     infra: Annotated[
-        Path | None, typer.Option("--infra", help="The folder of Terraform's root in the repository; infra if absent.")
+        Path | None,
+        typer.Option(
+            "--infra",
+            help="The folder of Terraform's roots in the repository, one for each environment; infra if absent.",
+        ),
     ] = None,
     no_infra: Annotated[bool, typer.Option("--no-infra", help="Leave Terraform out.")] = False,
     environment: Annotated[

@@ -30,8 +30,8 @@ class Delivery:
     ``specs``: what is validated. ``dags``, ``include``: what is deployed. ``tests``: what pytest runs. ``None``: there
     is no such folder. ``known``: the environments that have overlays; ``environments``: those that are delivered to,
     in order.
-    ``provider``: ``local`` if nothing is used of any cloud. ``infra``: the folder of Terraform's root, or of one for
-    each environment, which ``tidemill infra`` writes; ``None``: there is none.
+    ``provider``: ``local`` if nothing is used of any cloud. ``infra``: the folder that holds Terraform's root of each
+    environment, called as that is, which ``tidemill infra`` writes; ``None``: there is none.
     """
 
     system: System
@@ -57,28 +57,19 @@ class Delivery:
         return tuple(found)
 
     @property
-    def own_roots(self) -> bool:
-        """Whether each environment has a root of its own, as its overlays make another one of the specs; else they
-        share one, and differ by its variables."""
-        return self.infra is not None and bool(self.known)
-
-    @property
     def roots(self) -> tuple[str, ...]:
-        """The commands that write Terraform's roots."""
+        """The commands that write Terraform's roots, one for each environment."""
         if self.infra is None:
             return ()
-        if not self.own_roots:
-            return (f"tidemill infra {self.specs} --output {self.infra}",)
         return tuple(
-            f"tidemill infra {self.specs} --environment {name} --prefix tidemill-{name.lower().replace('_', '-')} "
-            f"--output {self.infra}/{name}"
+            f"tidemill infra {self.specs} --environment {name} --output {self.infra}/{name}"
             for name in self.environments
         )
 
     @property
     def root(self) -> str:
         """The folder of an environment's root, for a shell that knows ``ENVIRONMENT``."""
-        return f"{self.infra}/$ENVIRONMENT" if self.own_roots else f"{self.infra}"
+        return f"{self.infra}/$ENVIRONMENT"
 
     @property
     def signs(self) -> bool:

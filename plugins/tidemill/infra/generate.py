@@ -6,6 +6,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Final, Protocol
 
+from tidemill.infra import connections
+from tidemill.infra.elsewhere import calls
 from tidemill.infra.hcl import Attribute, Block, Raw, Value, document
 from tidemill.infra.needs import Needs
 from tidemill.infra.readme import readme
@@ -33,12 +35,7 @@ def root_of(needs: Needs, prefix: str) -> Root:
     """
     renderer: _Renderer = import_module(f"tidemill.infra.{needs.provider}.render")
     root = renderer.render(needs, prefix)
-    root.notes += [
-        f"{pipeline.asked('platform.fallback')}: for the other places where {pipeline.name} may train nothing is "
-        "written, neither there nor in the policies here."
-        for pipeline in needs.pipelines
-        if pipeline.platform.fallback
-    ]
+    root.notes += calls(needs)
     return root
 
 
@@ -52,7 +49,9 @@ def files_of(needs: Needs, prefix: str) -> dict[str, str]:
     found = root.files()
     found["versions.tf"] = f"# {MARK}\n\n{_versions(needs.provider)}"
     found["backend.tf"] = _BACKEND[needs.provider]
-    found["README.md"] = readme(needs, root)
+    connected = connections.files(needs)
+    found["README.md"] = readme(needs, root, connected=bool(connected))
+    found |= connected
     return dict(sorted(found.items()))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from tidemill.errors import TidemillError
 from tidemill.plan.model import Plan
 from tidemill.platforms.cloud import connection_id, service_of
+from tidemill.platforms.tags import tags_of
 from tidemill.spec.document import Path
 from tidemill.spec.models import Spec
 from tidemill.spec.platform import Platform
@@ -44,7 +45,11 @@ class Asked:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """One pipeline, as far as its provider is concerned."""
+    """One pipeline, as far as its provider is concerned.
+
+    ``home``: of one at another place (``elsewhere``), the pipeline at its platform itself; ``moved``: the words in
+    ``platform.existing`` for what is another thing there though it may have the same name.
+    """
 
     name: str
     model: str
@@ -53,6 +58,9 @@ class Pipeline:
     tasks: tuple[Task, ...]
     monitor_dag: str
     place: Place
+    environment: str | None = None
+    home: Pipeline | None = None
+    moved: frozenset[str] = frozenset()
 
     @property
     def platform(self) -> Platform:
@@ -70,6 +78,11 @@ class Pipeline:
         return connection_id(self.platform)
 
     @property
+    def tags(self) -> dict[str, str]:
+        """The tags of its jobs and of what is made for it: the scheme of ``platforms/tags.py``."""
+        return tags_of(self.name, self.owner, self.environment, self.platform.tags)
+
+    @property
     def existing(self) -> frozenset[str]:
         """What is there already, and is not to be created."""
         return frozenset(self.platform.existing)
@@ -84,7 +97,7 @@ class Pipeline:
 
     def asked(self, key: str) -> Asked:
         """This pipeline, asking by a key (``train.image``)."""
-        file, line = self.place(tuple(key.split(".")))
+        file, line = self.place(tuple(int(part) if part.isdigit() else part for part in key.split(".")))
         return Asked(self.name, file, line, key)
 
 
@@ -119,11 +132,16 @@ class Needs:
         the one in ``platform.existing``."""
         asked: dict[str, list[Asked]] = defaultdict(list)
         users: dict[str, dict[str, Pipeline]] = defaultdict(dict)
+        there: dict[str, set[str]] = defaultdict(set)
         for pipeline in self.pipelines:
+            shared = () if pipeline.home is None or word in pipeline.moved else of(pipeline.home)
+            at_home = {name for _, name in shared}
             for key, name in of(pipeline):
+                if word in pipeline.existing or name in at_home:
+                    there[name].add(pipeline.name)
                 asked[name].append(pipeline.asked(key))
                 users[name][pipeline.name] = pipeline
-        return tuple(_one(word, name, asked[name], [*users[name].values()]) for name in sorted(users))
+        return tuple(_one(word, name, asked[name], [*users[name].values()], there[name]) for name in sorted(users))
 
     def one(self, key: str, of: Callable[[Pipeline], str | None], what: str) -> str | None:
         """The one value that all pipelines have, of ``what`` (``region``); ``None`` if none of them has any.
@@ -141,8 +159,8 @@ class Needs:
         return next(iter(found), None)
 
 
-def needs_of(made: Iterable[tuple[Plan, Place]]) -> Needs:
-    """What plans need. Pipelines that run on this machine, and workflows without a model, need nothing.
+def needs_of(made: Iterable[tuple[Plan, Place]], environment: str | None = None) -> Needs:
+    """What plans need in an environment. Pipelines that run on this machine, and workflows without a model, need none.
 
     Raises:
         InfraProblem: they are of several providers, or of none.
@@ -155,7 +173,8 @@ def needs_of(made: Iterable[tuple[Plan, Place]]) -> Needs:
         if spec.platform.provider != "local":
             monitor = plan.dag("monitor")
             dag_id = monitor.dag_id if monitor is not None else ""
-            found.append(Pipeline(plan.pipeline, plan.model, plan.owner, spec, _tasks(plan, spec), dag_id, place))
+            tasks = _tasks(plan, spec)
+            found.append(Pipeline(plan.pipeline, plan.model, plan.owner, spec, tasks, dag_id, place, environment))
     found.sort(key=lambda pipeline: pipeline.name)
     providers = {pipeline.platform.provider: pipeline for pipeline in found}
     if not providers:
@@ -189,9 +208,9 @@ def _tasks(plan: Plan, spec: Spec) -> tuple[Task, ...]:
     return tuple(found)
 
 
-def _one(word: str, name: str, asked: Sequence[Asked], users: Sequence[Pipeline]) -> Named:
-    there = [pipeline for pipeline in users if word in pipeline.existing]
-    missing = [pipeline for pipeline in users if word not in pipeline.existing]
+def _one(word: str, name: str, asked: Sequence[Asked], users: Sequence[Pipeline], existing: Collection[str]) -> Named:
+    there = [pipeline for pipeline in users if pipeline.name in existing]
+    missing = [pipeline for pipeline in users if pipeline.name not in existing]
     if there and missing:
         wants = next(one for one in asked if one.pipeline == missing[0].name)
         raise InfraProblem(

@@ -11,13 +11,22 @@ from tidemill.infra.root import Made, Root, comment
 
 _NAMES: Final = {"aws": "AWS", "gcp": "Google Cloud", "azure": "Azure", "kubernetes": "Kubernetes"}
 
+_AIRFLOW: Final = (
+    "## Airflow",
+    "",
+    "`airflow/` has the connections that the specs name, without a secret: as entries of `airflow_settings.yaml` and",
+    "as environment variables, beside the reference to the secret store for those that have a password.",
+    "`terraform output -json > outputs.json` and `tidemill validate SPECS --against FOLDER --outputs outputs.json` say",
+    "where specs and this infrastructure disagree.",
+)
 
-def readme(needs: Needs, root: Root) -> str:
-    """The README."""
-    return "\n".join(_lines(needs, root)) + "\n"
+
+def readme(needs: Needs, root: Root, *, connected: bool) -> str:
+    """The README; ``connected``: there are connections for Airflow beside it."""
+    return "\n".join(_lines(needs, root, connected=connected)) + "\n"
 
 
-def _lines(needs: Needs, root: Root) -> Iterator[str]:
+def _lines(needs: Needs, root: Root, *, connected: bool) -> Iterator[str]:
     names = [pipeline.name for pipeline in needs.pipelines]
     yield from (
         f"# {_NAMES[needs.provider]} for {names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}",
@@ -45,6 +54,8 @@ def _lines(needs: Needs, root: Root) -> Iterator[str]:
         variable = root.variables[name]
         default = "to be given" if variable.default is None else f"`{shown(variable.default)}`"
         yield f"| `{name}` | {variable.description} | {default} |"
+    if connected:
+        yield from ("", *_AIRFLOW)
     yield from ("", "## Tear down", "", *root.teardown, "", "```sh", "terraform destroy", "```")
 
 

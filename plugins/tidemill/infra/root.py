@@ -25,7 +25,10 @@ class Made:
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable of the root. Without a default it has to be given."""
+    """A variable of the root. Without a default it has to be given.
+
+    ``asked``: where specs say its value; nowhere, if that is a matter of taste.
+    """
 
     name: str
     kind: str

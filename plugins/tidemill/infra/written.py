@@ -68,7 +68,7 @@ def compare(folder: Path, files: Mapping[str, str], kind: Kind = INFRA) -> Chang
     Raises:
         InfraProblem: the folder or its lock file cannot be read.
     """
-    told, found = _lock(folder / kind.lock), Changes()
+    told, found = lock_of(folder / kind.lock), Changes()
     diff: list[str] = []
     for path, text in files.items():
         there = _read(folder / path)
@@ -152,7 +152,12 @@ def _read(file: Path) -> str | None:
         raise InfraProblem(f"cannot read {file}: {e.strerror}; choose another --output") from None
 
 
-def _lock(file: Path) -> dict[str, str]:
+def lock_of(file: Path) -> dict[str, str]:
+    """The files that were written, each with its hash; none if there is no such lock file.
+
+    Raises:
+        InfraProblem: it cannot be read, or was damaged.
+    """
     text = _read(file)
     if text is None:
         return {}

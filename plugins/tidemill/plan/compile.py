@@ -41,17 +41,21 @@ Stage = tuple[str, tuple[str, ...], str]
 """A stage's name, those before it, and the key that asks for it."""
 
 
+def owner_of(spec: Workflow) -> str:
+    """Who answers for a pipeline: a name, ``OWNER`` if it names nobody."""
+    return spec.owner.name if isinstance(spec.owner, Owner) else spec.owner or OWNER
+
+
 def compile_plan(pipeline: str, spec: Workflow, sources: Sources, typed: Typed = NOTHING) -> Plan:
     """The plan of a spec without mistakes. ``typed``: the arguments of its steps, as the checks read them."""
     value = spec.model_dump(mode="json", exclude_none=True, by_alias=True)
-    owner = spec.owner
     return Plan(
         pipeline=pipeline,
         file=sources.file,
         model=(spec.promote.model or pipeline) if isinstance(spec, Spec) else "",
         description=spec.description.strip(),
-        owner=owner.name if isinstance(owner, Owner) else owner or OWNER,
-        owner_link=owner.link if isinstance(owner, Owner) else None,
+        owner=owner_of(spec),
+        owner_link=spec.owner.link if isinstance(spec.owner, Owner) else None,
         tags=tuple(dict.fromkeys(spec.tags)),
         links=tuple(sorted(spec.links.items())),
         spec=value,

@@ -7,6 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from tidemill.plan.compile import owner_of
+from tidemill.platforms.tags import label, tags_of
+from tidemill.settings import environment
 from tidemill.steps.context import StepContext
 
 _MAX_NAME: Final = 63
@@ -27,25 +30,19 @@ def job_name(ctx: StepContext, installation: str, attempt: int) -> str:
 
 
 def job_tags(ctx: StepContext, installation: str, name: str, attempt: int) -> Mapping[str, str]:
-    """The tags of an attempt's job: the platform's own, and those by which it is told whose it is."""
+    """The tags of an attempt's job: its pipeline's, and those by which it is told from other jobs."""
     own = {
         "tidemill-installation": installation,
         "tidemill-job": name,
-        "tidemill-pipeline": _label(ctx.pipeline),
         "tidemill-run": hashlib.sha256(ctx.run_id.encode()).hexdigest()[:_DIGEST],
-        "tidemill-task": _label(ctx.task_id),
+        "tidemill-task": label(ctx.task_id),
         "tidemill-as-of": f"{ctx.as_of.instant:%Y%m%dt%H%M%Sz}",
         "tidemill-attempt": str(attempt),
     }
-    return {**{_label(k): _label(v) for k, v in ctx.spec.platform.tags.items()}, **own}
+    return {**tags_of(ctx.pipeline, owner_of(ctx.spec), environment(), ctx.spec.platform.tags), **own}
 
 
 def checkpoint_place(base: str, name: str, cleared: int) -> str:
     """Where the checkpoints of one cause are below ``base``, whatever the attempt; a task that was cleared begins
     without any."""
     return f"{base.rstrip('/')}/{name.rpartition('-')[0]}-{cleared}"
-
-
-def _label(text: str) -> str:
-    """A value that every cloud takes for a tag: Google Cloud's labels are the strictest."""
-    return re.sub(r"[^a-z0-9_-]+", "-", text.lower())[:_MAX_NAME].strip("-_") or "none"

@@ -11,7 +11,7 @@ from tidemill.infra.aws.policy import Statement, document, merged
 from tidemill.infra.aws.using import Using, bucket_of, image_of, role_of
 from tidemill.infra.hcl import Raw, Value, identifier
 from tidemill.infra.names import Limit, checked
-from tidemill.infra.needs import Asked, Pipeline
+from tidemill.infra.needs import Asked, Named, Pipeline
 from tidemill.infra.root import Made, comment
 from tidemill.platforms.aws.tracking import name_of as experiment_of
 
@@ -89,10 +89,11 @@ def _roles(aws: Aws, using: dict[str, Using]) -> None:
         role = role_of(found.name) or aws.role
         label = aws.role_label(role, found.asked)
         made = Made("role of jobs", role.name, found.asked)
+        used = [using[pipeline.name] for pipeline in found.users]
         if found.existing:
             aws.root.used.append(made)
+            _elsewhere(aws, label, role.name, used, found)
             continue
-        used = [using[pipeline.name] for pipeline in found.users]
         policies = _policies(aws, label, _JOBS, dict.fromkeys(_JOBS, used), found.asked)
         services: list[Value] = [_TRUSTED[service] for service in sorted({one.service for one in used})]
         inputs: dict[str, Value] = {
@@ -103,6 +104,16 @@ def _roles(aws: Aws, using: dict[str, Using]) -> None:
             "policies": policies,
         }
         aws.role_arns[found.name] = f"{aws.root.module('role', label, inputs, made)}.arn"
+
+
+def _elsewhere(aws: Aws, label: str, name: str, used: list[Using], found: Named) -> None:
+    """At another place, what jobs may do there is added to the role that the platform's own root created."""
+    if any(p.home is None or "role" in p.home.existing for p in found.users):
+        return
+    policies = _policies(aws, label, _JOBS, dict.fromkeys(_JOBS, used), found.asked)
+    made = Made("policies of jobs here, for the role", name, found.asked)
+    inputs: dict[str, Value] = {"prefix": Raw("var.prefix"), "role": Raw(f"var.{label}"), "policies": policies}
+    aws.root.module("grants", f"grants_{label}", inputs, made)
 
 
 def _airflow(aws: Aws, using: dict[str, Using]) -> None:

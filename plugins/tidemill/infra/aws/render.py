@@ -13,6 +13,7 @@ from tidemill.infra.names import Limit, checked
 from tidemill.infra.needs import InfraProblem, Needs
 from tidemill.infra.root import Made, Root
 from tidemill.platforms.aws.metrics import NAMESPACE, plain
+from tidemill.platforms.tags import common
 
 _ALARM: Final = Limit("an alarm's name", 255)
 """PutMetricAlarm, CloudWatch's API reference, November 2026."""
@@ -59,7 +60,7 @@ def _place(aws: Aws) -> None:
         "account", "string", "The account; Terraform refuses another one.", role.account,
         [p.asked("platform.role") for p in first],
     )  # fmt: skip
-    aws.root.variable("tags", "map(string)", "Tags of everything.", _tags(aws))
+    aws.root.variable("tags", "map(string)", "Tags of everything.", {**common(p.tags for p in needs.pipelines)})
     tags = Block("default_tags", (), (Attribute("tags", Raw("var.tags")),))
     body = (
         Attribute("region", Raw("var.region")),
@@ -67,18 +68,6 @@ def _place(aws: Aws) -> None:
         tags,
     )
     aws.root.main.append(Block("provider", ("aws",), body))
-
-
-def _tags(aws: Aws) -> dict[str, Value]:
-    """The tags that all pipelines have, and their owner if they have one."""
-    pipelines = aws.needs.pipelines
-    common = set(pipelines[0].platform.tags.items())
-    for pipeline in pipelines[1:]:
-        common &= set(pipeline.platform.tags.items())
-    owners = {pipeline.owner for pipeline in pipelines}
-    owner = {"owner": owners.pop()} if len(owners) == 1 else {}
-    names = {"tidemill-pipeline": pipelines[0].name} if len(pipelines) == 1 else {}
-    return dict(sorted({**names, **owner, **dict(common)}.items()))
 
 
 def _alarms(aws: Aws) -> None:
@@ -109,12 +98,23 @@ def _outputs(aws: Aws) -> None:
         platform = pipeline.platform
         bucket, path = bucket_of(platform.bucket or "")
         role = aws.role_arns.get(platform.role or "")
-        told[pipeline.name] = {
+        values: dict[str, Value] = {
             "region": Raw("var.region"),
             "bucket": Template(f"s3://${{var.{identifier(f'bucket_{bucket}')}}}{f'/{path}' if path else ''}"),
             "role": Raw(role) if role else Template(aws.role_arn(role_of(platform.role) or aws.role)),
         }
+        if pipeline.service == "batch":
+            queues = {"queue": platform.queue, "spot_queue": platform.spot_queue}
+            values |= {key: _queue(aws, queue) for key, queue in queues.items() if queue}
+        told[pipeline.name] = values
     aws.root.output("platform", told, "What the specs' platform: sections say, by pipeline.")
+
+
+def _queue(aws: Aws, queue: str) -> Value:
+    label = identifier(f"queue_{queue.rpartition('/')[2]}")
+    if label not in aws.root.variables:
+        return queue
+    return Template(f"{queue[: queue.rfind('/') + 1]}${{var.{label}}}")
 
 
 def _tell(aws: Aws) -> None:

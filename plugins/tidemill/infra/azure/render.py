@@ -11,6 +11,7 @@ from tidemill.infra.hcl import Attribute, Block, Raw, Template, Value, identifie
 from tidemill.infra.names import Limit, checked
 from tidemill.infra.needs import InfraProblem, Needs, Pipeline
 from tidemill.infra.root import Made, Root
+from tidemill.platforms.tags import common
 
 _ALERT: Final = Limit("an alert rule's name", 260)
 """"Naming rules and restrictions for Azure resources", of Azure Resource Manager's documentation, November 2026."""
@@ -55,7 +56,7 @@ def _place(azure: Azure) -> None:
     asked_of = [p.asked("platform.subscription") for p in pipelines]
     root.variable("subscription", "string", "The subscription.", subscription, asked_of)
     root.variable("location", "string", "The region of everything, e.g. westeurope: specs for Azure name none.")
-    root.variable("tags", "map(string)", "Tags of everything.", _tags(azure))
+    root.variable("tags", "map(string)", "Tags of everything.", {**common(p.tags for p in azure.needs.pipelines)})
     body = (
         Attribute("subscription_id", Raw("var.subscription")),
         # Stores take no keys: what is made in them is made through the subscription, and nothing else is looked at.
@@ -77,18 +78,6 @@ def _check(pipeline: Pipeline) -> None:
                 f"{pipeline.asked(key)}: nothing is written for Azure Government and China, whose services have other "
                 "addresses"
             )
-
-
-def _tags(azure: Azure) -> dict[str, Value]:
-    """The tags that all pipelines have, and their owner if they have one."""
-    pipelines = azure.needs.pipelines
-    common = set(pipelines[0].platform.tags.items())
-    for pipeline in pipelines[1:]:
-        common &= set(pipeline.platform.tags.items())
-    owners = {pipeline.owner for pipeline in pipelines}
-    owner = {"owner": owners.pop()} if len(owners) == 1 else {}
-    names = {"tidemill-pipeline": pipelines[0].name} if len(pipelines) == 1 else {}
-    return dict(sorted({**names, **owner, **dict(common)}.items()))
 
 
 def _alerts(azure: Azure) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from tidemill.infra.gcp import access, stored
 from tidemill.infra.gcp.alerts import alerts
 from tidemill.infra.gcp.base import Gcp
@@ -11,6 +9,7 @@ from tidemill.infra.gcp.using import bucket_of, image_of
 from tidemill.infra.hcl import Attribute, Block, Raw, Template, Value, identifier
 from tidemill.infra.needs import InfraProblem, Needs
 from tidemill.infra.root import Made, Root
+from tidemill.platforms.tags import common
 
 
 def render(needs: Needs, prefix: str) -> Root:
@@ -44,28 +43,11 @@ def _place(gcp: Gcp) -> None:
     asked = [p.asked("platform.project") for p in needs.pipelines]
     root.variable("project", "string", "The project.", project, asked)
     root.variable("region", "string", "The region.", region, [p.asked("platform.region") for p in needs.pipelines])
-    root.variable("labels", "map(string)", "Labels of everything that has any.", _labels(gcp))
+    root.variable(
+        "labels", "map(string)", "Labels of everything that has any.", {**common(p.tags for p in needs.pipelines)}
+    )
     body = tuple(Attribute(name, Raw(f"var.{name}")) for name in ("project", "region"))
     root.main.append(Block("provider", ("google",), (*body, Attribute("default_labels", Raw("var.labels")))))
-
-
-def _labels(gcp: Gcp) -> dict[str, Value]:
-    """The tags that all pipelines have, and their owner if they have one, as Google takes them."""
-    pipelines = gcp.needs.pipelines
-    common = set(pipelines[0].platform.tags.items())
-    for pipeline in pipelines[1:]:
-        common &= set(pipeline.platform.tags.items())
-    owners = {pipeline.owner for pipeline in pipelines}
-    found = dict(common)
-    if len(owners) == 1:
-        found.setdefault("owner", owners.pop())
-    if len(pipelines) == 1:
-        found["tidemill-pipeline"] = pipelines[0].name
-    return {_label(key): _label(value) for key, value in sorted(found.items())}
-
-
-def _label(text: str) -> str:
-    return re.sub(r"[^a-z0-9_-]", "-", text.lower())[:63]
 
 
 def _services(gcp: Gcp) -> None:

@@ -9,6 +9,7 @@ from tidemill.infra.hcl import Attribute, Block, Raw, Value, identifier
 from tidemill.infra.names import Limit, checked
 from tidemill.infra.needs import Named, Needs, Pipeline
 from tidemill.infra.root import Made, Root
+from tidemill.platforms.tags import common
 
 AIRFLOW: Final[Sequence[tuple[str, str, tuple[str, ...]]]] = (
     ("batch", "jobs", ("create", "get", "list", "patch")),
@@ -48,7 +49,10 @@ class _Kubernetes:
         )
         context = root.variable("kube_context", "string", "Which cluster of that file; its current one if null.", _NULL)
         root.variable(
-            "labels", "map(string)", "Labels of the namespaces.", {"app.kubernetes.io/managed-by": "terraform"}
+            "labels",
+            "map(string)",
+            "Labels of the namespaces.",
+            {"app.kubernetes.io/managed-by": "terraform", **common(p.tags for p in self.needs.pipelines)},
         )
         body = (Attribute("config_path", config), Attribute("config_context", context))
         root.main.append(Block("provider", ("kubernetes",), body))
@@ -119,7 +123,7 @@ class _Kubernetes:
             inputs: dict[str, Value] = {
                 "namespace": place,
                 "claim": volume.name,
-                "size": self.root.variable(f"{label}_size", "string", "A volume's size.", "100Gi", volume.asked),
+                "size": self.root.variable(f"{label}_size", "string", "A volume's size.", "100Gi"),
                 "storage_class": self.root.variable("storage_class", "string", told, _NULL),
             }
             self.root.module("volume", label, inputs, made)
