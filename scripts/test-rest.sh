@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the tests that `make test` leaves out. A part whose program is missing is skipped by name.
-# Arguments go to pytest.
+# Arguments go to pytest. ALONE=no leaves out those that want the machine to themselves.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -44,6 +44,6 @@ run() {
 }
 run -m "$marks and not alone" -n 2 --dist loadfile "$@"
 # What shows how much a machine of this size can take has it to itself.
-run -m "$marks and alone" "$@"
+[ "${ALONE:-yes}" = no ] || run -m "$marks and alone" "$@"
 [ ${#missing[@]} -eq 0 ] || echo "test-all: not run here: ${missing[*]}"
 exit "$status"
