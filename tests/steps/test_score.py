@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -295,8 +296,8 @@ def killed_at(ctx: StepContext, batch: int, tmp_path: Path) -> None:
             original(table, file)
             count += 1
 
-        predicting.write = write  # type: ignore[assignment]
-        score.run(ctx)
+        with patch.object(predicting, "write", write):
+            score.run(ctx)
 
     job = tmp_path / "job.pkl"
     job.write_bytes(cloudpickle.dumps(run))

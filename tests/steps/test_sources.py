@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Any
 
@@ -43,7 +43,8 @@ def make(make_context: Callable[..., StepContext], emulation: Emulation, monkeyp
 
 def put(emulation: Emulation, hours: int = 6, key: str = KEY) -> str:
     """Write the source, a row every so many hours; the id of its version."""
-    times = [datetime(2013, 1, 1) + timedelta(hours=hours * n) for n in range(5000 // hours)]  # noqa: DTZ001 - as stored
+    first = datetime(2013, 1, 1, tzinfo=UTC).replace(tzinfo=None)  # as it is stored
+    times = [first + timedelta(hours=hours * n) for n in range(5000 // hours)]
     frame = pl.DataFrame({"id": range(len(times)), "time": times, "late": [n % 2 == 0 for n in range(len(times))]})
     body = BytesIO()
     frame.write_parquet(body)

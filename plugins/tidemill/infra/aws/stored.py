@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from tidemill.infra.aws.base import GROUPS, Aws, groups_of, images_of
 from tidemill.infra.aws.using import bucket_of, image_of, role_of
 from tidemill.infra.hcl import Attribute, Block, Raw, Value
-from tidemill.infra.needs import Named, Pipeline
+from tidemill.infra.kept import addresses, days_of, ends_versions
+from tidemill.infra.needs import Pipeline
 from tidemill.infra.root import Made, comment
 
 
@@ -44,7 +43,7 @@ def keys(aws: Aws) -> None:
 
 def buckets(aws: Aws) -> None:
     """Every bucket that anything is kept in, with how long."""
-    for bucket in aws.needs.among("bucket", lambda p: [(key, bucket_of(uri)[0]) for key, uri in _addresses(p)]):
+    for bucket in aws.needs.among("bucket", lambda p: [(key, bucket_of(uri)[0]) for key, uri in addresses(p)]):
         label = aws.root.label("bucket", bucket.name, bucket.asked)
         variable = aws.root.variable(label, "string", "A bucket's name.", bucket.name, bucket.asked)
         aws.bucket_arns[bucket.name] = f"arn:{aws.partition}:s3:::${{{variable}}}"
@@ -55,48 +54,11 @@ def buckets(aws: Aws) -> None:
         inputs: dict[str, Value] = {
             "name": variable,
             "kms_key_arn": Raw(aws.key(bucket.users[0])),
-            "days": _days(aws, bucket),
+            "days": days_of(aws.root, bucket, bucket_of),
             # Its lifecycle has rules of Tidemill's own, for data versions (`data.keep`): Terraform would remove them.
-            "owns_lifecycle": not any(_ends_versions(pipeline) for pipeline in bucket.users),
+            "owns_lifecycle": not any(ends_versions(pipeline) for pipeline in bucket.users),
         }
         aws.root.module("bucket", label, inputs, made)
-
-
-def _addresses(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
-    """Where a pipeline keeps anything: the spec's key, and the address."""
-    if pipeline.platform.bucket:
-        yield "platform.bucket", pipeline.platform.bucket
-    spot = pipeline.spec.train.resources.spot
-    if spot is not None:
-        yield "train.resources.spot.checkpoint", spot.checkpoint
-
-
-def _days(aws: Aws, bucket: Named) -> dict[str, Value]:
-    """Prefix → how long what lies below it is kept. Data versions are not ended by age: they lie between the files of
-    jobs, so a folder that has any keeps everything."""
-    found: dict[str, Value] = {}
-    kept: set[str] = set()
-    for pipeline in bucket.users:
-        for key, uri in _addresses(pipeline):
-            name, path = bucket_of(uri)
-            if name != bucket.name:
-                continue
-            if key == "platform.bucket":
-                prefix = "/".join(filter(None, (path, "tidemill"))) + "/"
-                told, days = "Days for which code, data and outputs of jobs are kept.", ("work_days", 180)
-            else:
-                prefix = f"{path}/" if path else ""
-                told, days = "Days for which checkpoints are kept.", ("checkpoint_days", 30)
-            if not prefix:  # checkpoints in the bucket itself, between everything else
-                continue
-            found[prefix] = aws.root.variable(days[0], "number", told, days[1])
-            if "versions" in pipeline.tasks and key == "platform.bucket":
-                kept.add(prefix)
-    return {prefix: found[prefix] for prefix in sorted(found) if not any(one.startswith(prefix) for one in kept)}
-
-
-def _ends_versions(pipeline: Pipeline) -> bool:
-    return "versions" in pipeline.tasks and pipeline.spec.data.keep is not None
 
 
 def logs(aws: Aws) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 from tidemill.infra.gcp.base import Gcp
 from tidemill.infra.gcp.using import bucket_of, image_of, location_of
 from tidemill.infra.hcl import Raw, Value
+from tidemill.infra.kept import addresses, days_of, ends_versions
 from tidemill.infra.names import Limit, checked
-from tidemill.infra.needs import InfraProblem, Named, Pipeline
+from tidemill.infra.needs import InfraProblem, Pipeline
 from tidemill.infra.root import Made
 
 _RING: Final = Limit("a key ring's name", 63)
@@ -48,7 +48,7 @@ def keys(gcp: Gcp) -> None:
 
 def buckets(gcp: Gcp) -> None:
     """Every bucket that anything is kept in, with how long."""
-    for bucket in gcp.needs.among("bucket", lambda p: [(key, bucket_of(uri)[0]) for key, uri in _addresses(p)]):
+    for bucket in gcp.needs.among("bucket", lambda p: [(key, bucket_of(uri)[0]) for key, uri in addresses(p)]):
         label = gcp.root.label("bucket", bucket.name, bucket.asked)
         variable = gcp.root.variable(label, "string", "A bucket's name.", bucket.name, bucket.asked)
         gcp.buckets[bucket.name] = variable
@@ -63,48 +63,11 @@ def buckets(gcp: Gcp) -> None:
             "kms_key_name": Raw(gcp.key(bucket.users[0])),
         }
         # The lifecycle has rules of Tidemill's own, for data versions (`data.keep`): Terraform would remove them.
-        kind = "kept_bucket" if any(_ends_versions(pipeline) for pipeline in bucket.users) else "bucket"
+        kind = "kept_bucket" if any(ends_versions(pipeline) for pipeline in bucket.users) else "bucket"
         if kind == "bucket":
-            inputs["days"] = _days(gcp, bucket)
+            inputs["days"] = days_of(gcp.root, bucket, bucket_of)
         gcp.services.add("storage")
         gcp.buckets[bucket.name] = f"{gcp.root.module(kind, label, inputs, made)}.name"
-
-
-def _addresses(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
-    """Where a pipeline keeps anything: the spec's key, and the address."""
-    if pipeline.platform.bucket:
-        yield "platform.bucket", pipeline.platform.bucket
-    spot = pipeline.spec.train.resources.spot
-    if spot is not None:
-        yield "train.resources.spot.checkpoint", spot.checkpoint
-
-
-def _days(gcp: Gcp, bucket: Named) -> dict[str, Value]:
-    """Prefix → how long what lies below it is kept. Data versions are not ended by age: they lie between the files of
-    jobs, so a folder that has any keeps everything."""
-    found: dict[str, Value] = {}
-    kept: set[str] = set()
-    for pipeline in bucket.users:
-        for key, uri in _addresses(pipeline):
-            name, path = bucket_of(uri)
-            if name != bucket.name:
-                continue
-            if key == "platform.bucket":
-                prefix = "/".join(filter(None, (path, "tidemill"))) + "/"
-                told, days = "Days for which code, data and outputs of jobs are kept.", ("work_days", 180)
-            else:
-                prefix = f"{path}/" if path else ""
-                told, days = "Days for which checkpoints are kept.", ("checkpoint_days", 30)
-            if not prefix:  # checkpoints in the bucket itself, between everything else
-                continue
-            found[prefix] = gcp.root.variable(days[0], "number", told, days[1])
-            if "versions" in pipeline.tasks and key == "platform.bucket":
-                kept.add(prefix)
-    return {prefix: found[prefix] for prefix in sorted(found) if not any(one.startswith(prefix) for one in kept)}
-
-
-def _ends_versions(pipeline: Pipeline) -> bool:
-    return "versions" in pipeline.tasks and pipeline.spec.data.keep is not None
 
 
 def logs(gcp: Gcp) -> None:
